@@ -1,0 +1,1 @@
+"""`experiments.db`: what should run, and what is known of what ran."""

@@ -1,0 +1,168 @@
+"""The tables. Times are seconds since the epoch, UTC; JSON columns hold small documents."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", String, primary_key=True),  # "sft-0041": never reused
+    Column("name", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("spec", Text, nullable=False),  # canonical YAML
+    Column("spec_hash", String, nullable=False),
+    Column("parent_id", String, ForeignKey("experiments.id", ondelete="SET NULL")),
+    Column("hostfile", Text),  # where it was read from; null: this machine alone
+    Column("hostfile_text", Text),  # what stood in it at launch
+    Column("desired", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text),  # why it waits, failed or is lost; one sentence
+    Column("exit_code", Integer),  # ExitCode of the outcome, once it has ended
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("total_steps", Integer),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("archived_at", Float),
+    Column("heard_at", Float),  # when a fact or heartbeat last came from its nodes
+    Column("note", Text),
+    Index("experiments_by_state", "state"),
+    Index("experiments_by_name", "name"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("last_number", Integer, nullable=False),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", String, primary_key=True),
+)
+
+dependencies = Table(
+    "dependencies",
+    metadata,
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("after_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # 1, 2, …
+    Column("state", String, nullable=False),
+    Column("reason", Text),
+    Column("exit_code", Integer),
+    Column("run_dir", Text, nullable=False),  # on the nodes
+    Column("placement", JSON, nullable=False),  # [{host, index, slots, first_rank}]
+    Column("resumed_step", Integer),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("last_step", Integer),
+    Column("last_value", Float),  # null with last_time set: not a finite number
+    Column("last_time", Float),
+    UniqueConstraint("experiment_id", "name"),
+)
+
+points = Table(
+    "points",
+    metadata,
+    Column("series_id", Integer, ForeignKey("series.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("value", Float),  # null: not a number; infinities are stored as such
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("step", Integer),
+    Column("level", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("events_by_experiment", "experiment_id", "id"),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("response", Text, nullable=False),
+    Column("reference", Text),
+    Column("scores", JSON, nullable=False),
+    Index("samples_by_experiment", "experiment_id", "step"),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("file", String, primary_key=True),  # metrics.jsonl, events.jsonl, samples.jsonl
+    Column("offset", Integer, nullable=False),  # bytes of the file whose rows are in
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String, nullable=False),  # model, checkpoint, index, dataset
+    Column("path", Text, nullable=False),  # on the nodes
+    Column("sha256", String),
+    Column("step", Integer),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("experiment_id", "kind", "path"),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("node", Integer, primary_key=True),  # index in the placement
+    Column("host", String, nullable=False),
+    Column("heard_at", Float),  # last frame from this node
+    Column("message", Text),  # why it is silent; null while all is well
+)

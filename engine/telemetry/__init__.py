@@ -1,0 +1,1 @@
+"""Facts: what a run measured, wrote and went through, and the files they are kept in."""

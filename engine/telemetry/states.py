@@ -1,0 +1,34 @@
+"""The states of an experiment and of its attempts."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """`queued → staging → starting → running → succeeded | failed | stopped | lost`."""
+
+    QUEUED = "queued"
+    STAGING = "staging"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens without a new attempt."""
+        return self in ENDED
+
+
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.STOPPED, State.LOST})
+
+
+class Desired(StrEnum):
+    """What a person wants of an experiment; the dispatcher makes it so."""
+
+    RUN = "run"
+    STOP = "stop"  # at the end of the current step, with a checkpoint
+    STOP_NOW = "stop_now"  # at once; steps since the last checkpoint are lost
