@@ -1,0 +1,284 @@
+"""A chart as a grid of cells: series, axes, marks and crosshair put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tui.canvas import braille
+from tui.canvas.axis import Axis, Scale, x_axis, y_axis
+from tui.canvas.braille import Polyline
+from tui.canvas.charset import Charset, current
+from tui.canvas.frame import SERIES_INKS, Frame, Ink, band_ink, line_ink
+from tui.canvas.smoothing import Floats, smooth
+
+_CLIP_SHARE = 0.01  # of the values left out at each end by Scale.CLIP
+_MIN_GUTTER = 5
+_MIN_COLUMNS = 4
+_ROWS_AROUND = 3  # title, axis, labels of the axis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One series. x: [n] ascending; y: [n], NaN and infinities leave a gap."""
+
+    name: str
+    x: Floats
+    y: Floats
+    color: int = 0
+    smoothing: float = 0.0  # weight of `smooth`; with it the raw values become a dim band
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at x, shown on the axis row by a glyph of the charset."""
+
+    x: float
+    kind: str  # "restart" or "checkpoint"
+
+
+Span = tuple[str, int]  # text and its ink
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plot:
+    """All that a chart shows."""
+
+    lines: Sequence[Line]
+    title: Sequence[Span] = ()
+    aside: Sequence[Span] = ()  # at the right end of the title row
+    marks: Sequence[Mark] = ()
+    scale: Scale = Scale.LINEAR
+    x_name: str = "step"
+    x_is_time: bool = False
+    x_range: tuple[float, float] | None = None  # null: all points
+    crosshair: float | None = None
+    empty: str = "no points yet"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Visible:
+    """The finite points of a line that the window shows, with one neighbour on each side."""
+
+    color: int
+    raw: Polyline
+    smoothed: Polyline
+    banded: bool
+    inside: slice  # of the points within the window proper
+    lost: Floats  # x of the values that are not finite
+
+
+def draw(plot: Plot, width: int, height: int, charset: Charset | None = None) -> Frame:
+    """Draw a chart of `width` x `height` cells: title, plot, axis and its labels, one row each but the plot."""
+    glyphs = charset or current()
+    frame = Frame.blank(width, height)
+    _draw_title(frame, plot, glyphs)
+    rows = height - _ROWS_AROUND
+    window = plot.x_range or _x_extent(plot.lines)
+    if window is None:
+        if height > 1:
+            frame.put(height // 2, max(0, (width - len(plot.empty)) // 2), plot.empty, Ink.LABEL)
+        return frame
+    if rows < 1:
+        return frame
+    x = x_axis(*window, min(8, max(2, (width - 8) // 6)), time=plot.x_is_time)
+    if plot.x_range is not None:
+        x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
+    visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
+    y = y_axis(*_y_extent(visible, plot.scale), plot.scale, max(1, min(5, rows // 2)))
+    left = 1 + max([_MIN_GUTTER, *(len(label) for _, label in y.ticks)])
+    columns = width - left - 1
+    if columns < _MIN_COLUMNS:
+        return frame
+    frame = replace(frame, x=x, y=y, left=left, columns=columns, rows=rows)
+    painter = _Painter(frame, x, y, glyphs)
+    painter.axes(plot.x_name)
+    painter.lines(visible)
+    painter.marks(plot.marks, visible)
+    if plot.crosshair is not None and x.low <= plot.crosshair <= x.high:
+        painter.crosshair(plot.crosshair, visible)
+    return frame
+
+
+def nearest_index(x: Floats, at: float) -> int | None:
+    """Return the index of the point nearest to `at`, the earlier one of two; null for no points. x: [n] ascending."""
+    if not x.size:
+        return None
+    right = int(np.searchsorted(x, at, side="left"))
+    if right == 0:
+        return 0
+    if right == x.size or at - x[right - 1] <= x[right] - at:
+        return right - 1
+    return right
+
+
+def _between(ticks: tuple[tuple[float, str], ...], low: float, high: float) -> tuple[tuple[float, str], ...]:
+    return tuple(tick for tick in ticks if low <= tick[0] <= high)
+
+
+def _draw_title(frame: Frame, plot: Plot, glyphs: Charset) -> None:
+    width = frame.glyphs.shape[1]
+    frame.put(0, 0, glyphs.rule * (width - 1), Ink.AXIS)
+    aside = sum(len(text) for text, _ in plot.aside)
+    title = sum(len(text) for text, _ in plot.title)
+    if plot.title:
+        column = frame.put(0, 1, " ", Ink.BLANK)
+        for text, ink in plot.title:
+            column = frame.put(0, column, text, ink, end=width - 2)
+        frame.put(0, column, " ", Ink.BLANK, end=width - 1)
+    if aside and title + aside <= width - 7:
+        column = frame.put(0, width - aside - 4, " ", Ink.BLANK)
+        for text, ink in plot.aside:
+            column = frame.put(0, column, text, ink)
+        frame.put(0, column, " ", Ink.BLANK)
+
+
+def _x_extent(lines: Sequence[Line]) -> tuple[float, float] | None:
+    ends = [(float(line.x[0]), float(line.x[-1])) for line in lines if line.x.size]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+def _visible(line: Line, x: Axis, scale: Scale) -> _Visible:
+    finite = np.isfinite(line.y)
+    lost = line.x[~finite] if not finite.all() else np.empty(0)
+    shown = finite
+    if scale is Scale.LOG:
+        positive = finite & (line.y > 0)
+        # the axis of a line without any positive value is linear
+        shown = positive if positive.any() else finite
+    whole = Polyline(line.x, line.y)
+    if not shown.all():
+        kept = np.flatnonzero(shown)
+        whole = Polyline(line.x[kept], line.y[kept], np.diff(kept, prepend=kept[:1]) > 1)
+    first = int(np.searchsorted(whole.x, x.low, side="left"))
+    last = int(np.searchsorted(whole.x, x.high, side="right"))
+    start = max(0, first - 1)
+    part = slice(start, last + 1)
+    smoothed = replace(whole, y=smooth(whole.y, line.smoothing))
+    return _Visible(
+        color=line.color % SERIES_INKS,
+        raw=whole.part(part),
+        smoothed=smoothed.part(part),
+        banded=line.smoothing > 0,
+        inside=slice(first - start, last - start),
+        lost=lost[(lost >= x.low) & (lost <= x.high)],
+    )
+
+
+def _y_extent(visible: Sequence[_Visible], scale: Scale) -> tuple[float, float]:
+    ends: list[tuple[float, float]] = []
+    for line in visible:
+        values = line.raw.y[line.inside]
+        if not values.size:
+            continue
+        if scale is Scale.CLIP and values.size > 1 / _CLIP_SHARE:
+            low, high = np.quantile(np.clip(values, -1e300, 1e300), [_CLIP_SHARE, 1 - _CLIP_SHARE]).tolist()
+        else:
+            low, high = float(values.min()), float(values.max())
+        ends.append((low, high))
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 1.0)
+
+
+class _Painter:
+    """Puts the parts of a chart into the cells of a frame whose plot area is laid out."""
+
+    def __init__(self, frame: Frame, x: Axis, y: Axis, charset: Charset) -> None:
+        area = (slice(frame.top, frame.top + frame.rows), slice(frame.left, frame.left + frame.columns))
+        self.frame, self.x, self.y, self.charset = frame, x, y, charset
+        self.glyphs, self.inks = frame.glyphs[area], frame.inks[area]
+
+    def axes(self, x_name: str) -> None:
+        frame, charset = self.frame, self.charset
+        spine, axis_row = frame.left - 1, frame.top + frame.rows
+        for row in range(frame.top, axis_row):
+            frame.put(row, spine, charset.y_axis, Ink.AXIS)
+        taken: set[int] = set()
+        heights = self.y.fraction(np.array([value for value, _ in self.y.ticks]))
+        for (_, label), height in zip(self.y.ticks, self._rows(heights), strict=True):
+            row = frame.top + height
+            if row not in taken:
+                taken.add(row)
+                frame.put(row, spine - len(label), label, Ink.LABEL)
+                frame.put(row, spine, charset.y_tick, Ink.AXIS)
+        frame.put(axis_row, spine, charset.corner + charset.x_axis * frame.columns, Ink.AXIS)
+        end = frame.left + frame.columns
+        name_at, free = end - len(x_name), spine
+        for value, label in self.x.ticks:
+            column = frame.left + self._column(value)
+            frame.put(axis_row, column, charset.x_tick, Ink.AXIS)
+            start = min(max(column - len(label) // 2, spine), end - len(label))
+            if start >= free and start + len(label) < name_at:
+                free = frame.put(axis_row + 1, start, label, Ink.LABEL) + 1
+        if name_at >= free:
+            frame.put(axis_row + 1, name_at, x_name, Ink.ASIDE)
+
+    def lines(self, visible: Sequence[_Visible]) -> None:
+        """Bands first, then lines, so that no band hides a line; where two lines share a cell, both keep their dots."""
+        for line in visible:
+            if line.banded:
+                band = self._dots(line.raw)
+                lit = band > 0
+                self.glyphs[lit], self.inks[lit] = self.charset.band[band[lit]], band_ink(line.color)
+        together = np.zeros(self.glyphs.shape, np.uint8)
+        for line in visible:
+            dots = self._dots(line.smoothed)
+            lit = dots > 0
+            together |= dots
+            self.glyphs[lit], self.inks[lit] = self.charset.line[together[lit]], line_ink(line.color)
+            self._markers(line)
+
+    def marks(self, marks: Sequence[Mark], visible: Sequence[_Visible]) -> None:
+        """Put marks on the axis row; a restart hides a checkpoint in the same cell, a lost value hides both."""
+        row = self.frame.top + self.frame.rows
+        for kind, glyph in (("checkpoint", self.charset.checkpoint), ("restart", self.charset.restart)):
+            for mark in marks:
+                if mark.kind == kind and self.x.low <= mark.x <= self.x.high:
+                    self.frame.put(row, self.frame.left + self._column(mark.x), glyph, Ink.MARK)
+        for line in visible:
+            for column in np.unique(self._columns(line.lost)).tolist():
+                self.frame.put(row, self.frame.left + column, self.charset.gap, Ink.NOTICE)
+
+    def crosshair(self, at: float, visible: Sequence[_Visible]) -> None:
+        column = self._column(at)
+        empty = self.inks[:, column] == Ink.BLANK
+        self.glyphs[empty, column], self.inks[empty, column] = self.charset.crosshair, Ink.CROSSHAIR
+        for line in visible:
+            nearest = nearest_index(line.raw.x, at)
+            if nearest is not None and self._column(float(line.raw.x[nearest])) == column:
+                row = self._rows(self.y.fraction(line.raw.y[nearest : nearest + 1]))[0]
+                self.glyphs[row, column] = self.charset.markers[line.color]
+                self.inks[row, column] = line_ink(line.color)
+
+    def _markers(self, line: _Visible) -> None:
+        """Mark the points of a sparse series, and now and then those of every series but the first."""
+        x, y = line.smoothed.x[line.inside], line.smoothed.y[line.inside]
+        columns = self.frame.columns
+        sparse = x.size <= (2 if line.color == 0 else columns // 4)
+        if not sparse and line.color == 0:
+            return
+        cells = self._columns(x)
+        if not sparse:
+            firsts = np.flatnonzero(np.diff(cells, prepend=-1) > 0)
+            chosen = firsts[(cells[firsts] - 3 * line.color) % max(8, columns // 5) == 0]
+            cells, y = cells[chosen], y[chosen]
+        rows = self._rows(self.y.fraction(y))
+        self.glyphs[rows, cells] = self.charset.markers[line.color]
+        self.inks[rows, cells] = line_ink(line.color)
+
+    def _dots(self, line: Polyline) -> braille.Bytes:
+        edges = np.linspace(self.x.low, self.x.high, self.frame.columns * braille.DOTS_ACROSS + 1)
+        low, high = braille.extremes(line, edges, self.y.fraction)
+        return braille.pack(braille.fill(low, high, self.frame.rows))
+
+    def _rows(self, heights: Floats) -> list[int]:
+        rows: list[int] = (braille.rows_of(heights, self.frame.rows * braille.DOTS_DOWN) // braille.DOTS_DOWN).tolist()
+        return rows
+
+    def _columns(self, x: Floats) -> NDArray[np.int64]:
+        return np.clip(self.x.fraction(x) * self.frame.columns, 0, self.frame.columns - 1).astype(np.int64)
+
+    def _column(self, x: float) -> int:
+        return int(self._columns(np.array([x]))[0])
