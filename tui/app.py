@@ -1,0 +1,304 @@
+"""The application: it owns the database's watcher, the screens and the dispatch of actions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import App
+from textual.binding import BindingType
+from textual.events import Resize
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+
+from engine.errors import PlumblineError
+from engine.telemetry.states import State
+from tui import actions, theme
+from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
+from tui.intents import Intents
+from tui.safe_text import visible
+from tui.screens.runs import RunsScreen
+from tui.screens.small import SMALLEST, TooSmallScreen
+from tui.widgets.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from engine.store.database import Store
+    from engine.store.experiments import Experiment
+
+
+def _commands() -> type[Provider]:
+    from tui.palette import ActionCommands
+
+    return ActionCommands
+
+
+class PlumblineApp(App[None]):
+    """A view over one database, plus intents. Leaving it changes nothing that runs."""
+
+    TITLE = "plumbline"
+    CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/runs.tcss"]
+    COMMANDS: ClassVar[set[Callable[[], type[Provider]]]] = {_commands}
+    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("everywhere"))
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-wide"), (140, "-wider")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (30, "-tall")]
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self,
+        database: Path,
+        *,
+        hostfiles: Sequence[Path] = (),
+        experiment: str | None = None,
+        readonly: bool = False,
+        debug: bool = False,
+        intents: Intents | None = None,
+    ) -> None:
+        """experiment: id, prefix or name to open at once. intents: what acts on the world, by default the real one."""
+        super().__init__()
+        self.register_theme(theme.DARK)
+        self.register_theme(theme.LIGHT)
+        self.theme = theme.DARK.name
+        self.database = database
+        self.hostfiles = tuple(hostfiles)
+        self.readonly = readonly
+        self.debug_faults = debug
+        self.intents = intents or Intents(database)
+        self.live = 0  # experiments that go on without this window
+        self.dispatcher_pid: int | None = None
+        self._store: Store | None = None
+        self._first = experiment
+        self._runs = RunsScreen()
+        self._watcher = StoreWatcher(self, database)
+
+    @property
+    def store(self) -> Store:
+        """The open database. Raises RuntimeError before `StoreOpened`."""
+        if self._store is None:
+            raise RuntimeError("the database is not open yet")
+        return self._store
+
+    @property
+    def store_is_open(self) -> bool:
+        """Whether there is a database to read."""
+        return self._store is not None
+
+    @property
+    def named_database(self) -> str | None:
+        """What `--db` must say to mean this database; null when it is the default one."""
+        default = Path(os.environ.get("ENGINE_DB") or "experiments.db").expanduser().absolute()
+        return None if self.database == default else str(self.database)
+
+    def get_default_screen(self) -> Screen[object]:
+        """Return the home screen."""
+        return self._runs
+
+    @property
+    def context(self) -> actions.Context:
+        """What an action would act on now."""
+        return actions.Context(getattr(self.screen, "selected", None), self.readonly)
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._watcher.start)
+
+    def on_unmount(self) -> None:
+        self._watcher.stop()
+
+    @on(Resize)
+    def _resized(self, event: Resize) -> None:
+        small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
+        if small and not isinstance(self.screen, TooSmallScreen):
+            self.push_screen(TooSmallScreen())
+        elif not small and isinstance(self.screen, TooSmallScreen):
+            self.pop_screen()
+
+    @on(StoreOpened)
+    def _store_opened(self, message: StoreOpened) -> None:
+        self._store = message.store
+        self._follow()
+        if self._first is not None:
+            self._open_first(self._first)
+
+    @on(StoreChanged)
+    def _store_changed(self) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        for screen in {self._runs, self.screen}:
+            if isinstance(screen, Follows) and screen.is_attached:
+                screen.reload()
+
+    @on(StoreFailed)
+    def _store_failed(self, message: StoreFailed) -> None:
+        if self._store is None:
+            self._leave(message.error)
+        else:
+            self.say(str(message.error), "error")
+
+    @on(DispatcherSeen)
+    def _dispatcher_seen(self, message: DispatcherSeen) -> None:
+        self.dispatcher_pid = message.pid
+
+    def say(self, sentence: str, severity: SeverityLevel = "information") -> None:
+        """Show one sentence: in the status line of the screen, else as a toast."""
+        status = next(iter(self.screen.query(StatusLine)), None)
+        if status is not None:
+            status.say(sentence, severity)
+        else:
+            super().notify(sentence, severity=severity, markup=False)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show one sentence; never as markup."""
+        self.say(message, severity)
+
+    async def action_act(self, identity: str) -> None:
+        """Do an action of the table, or say why it cannot be done."""
+        entry = actions.find(identity)
+        if entry is None:
+            return
+        refusal = entry.refusal(self.context)
+        if refusal is not None:
+            self.say(refusal, "warning")
+        else:
+            await self.run_action(entry.handler, default_namespace=self.screen)
+
+    def open_run(self, identity: str) -> None:
+        """Show one experiment."""
+        from tui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(identity))
+
+    @work(thread=True)
+    def _open_first(self, reference: str) -> None:
+        from engine.store import experiments
+
+        try:
+            identity = experiments.resolve(self.store, reference)
+        except PlumblineError as error:
+            self.call_from_thread(self._leave, error)
+        else:
+            self.call_from_thread(self.open_run, identity)
+            self.call_from_thread(self._runs.want, identity)
+
+    def _leave(self, error: PlumblineError) -> None:
+        self.exit(return_code=error.exit_code, message=f"error: {error}")
+
+    @work
+    async def action_stop(self, now: bool) -> None:
+        """Stop a run, when that is confirmed."""
+        experiment = self.context.experiment
+        if experiment is None:
+            return
+        entry = actions.find("kill" if now else "interrupt")
+        risk = await asyncio.to_thread(self.intents.risk, self.store, experiment.id) if now else None
+        waiting = experiment.state is State.QUEUED
+        if waiting:
+            cost = "It has not started yet: no step is lost."
+        elif risk is not None:
+            cost = str(risk)
+        else:
+            cost = f"It stops at the end of step {experiment.step + 1} or a later one and writes a checkpoint: no step is lost."
+        verb = "Kill" if now and not waiting else "Stop"
+        if await self._confirmed(verb, experiment, cost, entry):
+            await self._act(self.intents.stop, experiment.id, now=now, done=f"{experiment.id} is being stopped.")
+
+    @work
+    async def action_resume(self) -> None:
+        """Begin a new attempt, when that is confirmed."""
+        experiment = self.context.experiment
+        if experiment is None:
+            return
+        checkpoint = (await asyncio.to_thread(self.intents.risk, self.store, experiment.id)).checkpoint
+        start = (
+            "from the beginning: it has no checkpoint"
+            if checkpoint is None
+            else f"from the checkpoint of step {checkpoint}"
+        )
+        if await self._confirmed("Resume", experiment, f"A new attempt starts {start}.", actions.find("resume")):
+            await self._act(self.intents.resume, experiment.id, done=f"{experiment.id} is queued again.")
+
+    @work
+    async def action_archive(self) -> None:
+        """Archive a run, or bring it back; both can be undone by the same key."""
+        experiment = self.context.experiment
+        if experiment is not None:
+            archived = experiment.archived_at is None
+            done = f"{experiment.id} is archived; A shows archived runs." if archived else f"{experiment.id} is back."
+            await self._act(self.intents.set_archived, experiment.id, archived, done=done)
+
+    async def _confirmed(self, verb: str, experiment: Experiment, cost: str, entry: actions.Action | None) -> bool:
+        from tui.screens.confirm import ConfirmScreen
+
+        name = "" if experiment.name == experiment.id else f" ({visible(experiment.name)})"
+        command = entry.twin(self.context, self.named_database) if entry else None
+        screen = ConfirmScreen(f"{verb} {experiment.id}{name}?", verb=verb, cost=cost, command=command)
+        return bool(await self.push_screen_wait(screen))
+
+    async def _act(self, intent: Callable[..., None], *arguments: object, done: str, **named: object) -> None:
+        try:
+            await asyncio.to_thread(intent, self.store, *arguments, **named)
+        except PlumblineError as error:
+            self.say(str(error), "error")
+        else:
+            self.say(done)
+
+    @work
+    async def action_new(self) -> None:
+        """Choose a recipe and a hostfile, and launch."""
+        from tui.screens.launch import LaunchScreen
+
+        identity = await self.push_screen_wait(LaunchScreen())
+        if identity:
+            self._runs.want(identity)
+            self.say(f"{identity} is queued.")
+
+    def action_help(self) -> None:
+        """Show what the keys of this screen do."""
+        from tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_copy_id(self) -> None:
+        """Copy the id of the run under the cursor."""
+        experiment = self.context.experiment
+        if experiment is not None:
+            self.copy_to_clipboard(experiment.id)
+            self.say(f"{experiment.id} is on the clipboard.")
+
+    def action_switch_theme(self) -> None:
+        """Dark to light, and back."""
+        self.theme = theme.LIGHT.name if self.theme == theme.DARK.name else theme.DARK.name
+
+    async def action_quit(self) -> None:
+        """Leave; say what goes on."""
+        runs = f"{self.live} run{'s go' if self.live != 1 else ' goes'} on"
+        self.exit(
+            message=f"{runs} without this window; plumbline shows {'them' if self.live != 1 else 'it'} again."
+            if self.live
+            else None
+        )
+
+    def _fatal_error(self) -> None:
+        """Say in one sentence that there is a fault in this program; the traceback is for --debug."""
+        if self.debug_faults or self._exception is None:
+            super()._fatal_error()
+            return
+        fault = f"{type(self._exception).__name__}: {visible(str(self._exception))}".rstrip(".")
+        self._exit_renderables.append(
+            Text(f"error: plumbline has a fault, {fault}. Run it again with --debug; what runs goes on.")
+        )
+        self._close_messages_no_wait()

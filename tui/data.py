@@ -1,0 +1,157 @@
+"""What the screens know of the database, and when it changed. All reading happens in threads.
+
+The app owns one `StoreWatcher`. It opens the database once it is there, polls `Store.data_version()`, and posts to
+the app; the app then calls `reload()` of the screen that is shown (see `Follows`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from textual.message import Message
+
+from engine.errors import PlumblineError
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from engine.store.database import Store
+    from engine.store.experiments import Experiment
+
+_POLL = 0.15  # seconds between looks at the version: one pragma, no table is read
+_LOOK_FOR_DISPATCHER = 1.0  # seconds
+TAIL = 24  # points behind a sparkline
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A screen that follows the store: `reload` is called when it changed, and when the screen is shown again."""
+
+    def reload(self) -> None:
+        """Read what is new, in a thread."""
+
+
+class StoreOpened(Message):
+    """The database is there and open."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+
+
+class StoreChanged(Message):
+    """Somebody wrote to the database."""
+
+
+class StoreFailed(Message):
+    """The database cannot be used."""
+
+    def __init__(self, error: PlumblineError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class DispatcherSeen(Message):
+    """Whether the process that runs the experiments is alive. pid: null when it is not."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__()
+        self.pid = pid
+
+
+class StoreWatcher:
+    """A thread that waits for the database, opens it, and tells the app of every change until it is stopped."""
+
+    def __init__(self, app: App[object], path: Path) -> None:
+        self._app, self._path = app, path
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="store-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin. Call it after the first frame: the thread imports the database library."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        store = None
+        while store is None and not self._stopped.is_set():
+            if self._path.exists():
+                try:
+                    store = _open(self._path)
+                except PlumblineError as error:
+                    self._app.post_message(StoreFailed(error))
+                    return
+            else:
+                self._stopped.wait(_POLL)
+        if store is None:
+            return
+        try:
+            self._app.post_message(StoreOpened(store))
+            self._follow(store)
+        except PlumblineError as error:
+            self._app.post_message(StoreFailed(error))
+        finally:
+            self._stopped.wait()
+            store.close()
+
+    def _follow(self, store: Store) -> None:
+        version, looks, every = store.data_version(), 0, round(_LOOK_FOR_DISPATCHER / _POLL)
+        while not self._stopped.is_set():
+            if looks % every == 0:
+                self._app.post_message(DispatcherSeen(_dispatcher_pid(self._path)))
+            looks += 1
+            self._stopped.wait(_POLL)
+            newest = store.data_version()
+            if newest != version:
+                version = newest
+                self._app.post_message(StoreChanged())
+
+
+def _open(path: Path) -> Store:
+    from engine.store.database import Store
+
+    return Store.open(path, create=False)
+
+
+def _dispatcher_pid(path: Path) -> int | None:
+    from engine.dispatch import lifecycle
+
+    return lifecycle.status(path).pid
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The list of experiments at one moment, newest first, with the tails of their headline metrics."""
+
+    experiments: Sequence[Experiment] = ()
+    tails: Mapping[str, Sequence[float]] | None = None
+
+
+class OverviewReader:
+    """Reads the list again and again; the tails only of experiments that moved. For one thread at a time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tails: dict[str, Sequence[float]] = {}
+        self._seen: dict[str, tuple[object, ...]] = {}
+
+    def read(self, *, archived: bool = False) -> Overview:
+        """Return what is known now."""
+        from engine.store import experiments, series
+
+        found = experiments.list_experiments(self._store, archived=archived)
+        marks = {experiment.id: (experiment.step, experiment.attempts, experiment.state) for experiment in found}
+        moved = [identity for identity, mark in marks.items() if self._seen.get(identity) != mark]
+        if moved:
+            self._tails |= series.tails(self._store, moved, TAIL)
+            self._seen |= {identity: marks[identity] for identity in moved}
+        return Overview(found, dict(self._tails))

@@ -1,0 +1,166 @@
+"""What a person does to the world from the terminal UI: written into the database, then the dispatcher is woken.
+
+Everything here reads and writes; call it from threads.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import Refused
+from engine.telemetry.states import Desired
+
+if TYPE_CHECKING:
+    from engine.cluster.hostfile import Hostfile
+    from engine.spec.models import AnySpec
+    from engine.store.database import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was chosen for a launch. hostfile: null for this machine, without SSH."""
+
+    recipe: Path
+    hostfile: Path | None = None
+    name: str = ""
+    overrides: tuple[str, ...] = ()
+
+    def command(self) -> str:
+        """Return the `engine` command that does the same."""
+        words = ["engine", "launch", str(self.recipe)]
+        words += ["--hostfile", str(self.hostfile)] if self.hostfile else []
+        words += ["--name", self.name] if self.name else []
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request that holds: its spec is valid, and what it needs on this machine is there."""
+
+    request: Request
+    spec: AnySpec
+    hosts: Hostfile
+
+    @property
+    def name(self) -> str:
+        """What the experiment will be called; empty: by its id."""
+        return self.request.name or self.spec.name or ""
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """Nodes and ranks that it takes."""
+        placement = self.spec.placement
+        nodes = self.hosts.nodes[: placement.nodes]
+        return len(nodes), sum(min(node.slots, placement.slots or node.slots) for node in nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What stopping an experiment now would cost."""
+
+    steps: int
+    checkpoint: int | None  # step of the last complete one
+
+    def __str__(self) -> str:
+        if self.checkpoint is None:
+            return f"There is no checkpoint yet: all {self.steps} steps are lost." if self.steps else "No step is lost."
+        if self.steps == 0:
+            return f"No step is lost: the checkpoint of step {self.checkpoint} is the newest step."
+        return f"{self.steps} step{'s' if self.steps != 1 else ''} since the checkpoint of step {self.checkpoint} are lost."
+
+
+def _wake(database: Path) -> None:
+    from engine.dispatch.lifecycle import ensure_running
+
+    ensure_running(database)
+
+
+class Intents:
+    """The ways to change what runs. `wake` starts the dispatcher of a database unless it runs already."""
+
+    def __init__(self, database: Path, *, wake: Callable[[Path], None] = _wake) -> None:
+        self.database, self._wake = database, wake
+
+    def wake(self) -> None:
+        """Start the dispatcher unless it runs."""
+        self._wake(self.database)
+
+    def plan(self, request: Request) -> Plan:
+        """Return the checked plan of a launch. Raises InvalidInput or Refused with the sentence that says why not."""
+        from engine.cluster.hostfile import load_hostfile, local_hostfile
+        from engine.spec.loading import load_spec
+        from engine.spec.models import KINDS_TO_COME
+        from engine.spec.resolve import input_paths, with_absolute_paths
+
+        spec = with_absolute_paths(load_spec(request.recipe, request.overrides), request.recipe.resolve().parent)
+        if spec.kind in KINDS_TO_COME:
+            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft can.")
+        hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
+        missing = [str(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
+        if missing:
+            raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(request.recipe))
+        return Plan(request, spec, hosts)
+
+    def launch(self, plan: Plan) -> str:
+        """Queue the experiment, start the dispatcher, and return the new id."""
+        from engine.store import experiments
+        from engine.store.database import Store
+
+        store = Store.open(self.database)
+        try:
+            identity = experiments.create(
+                store,
+                plan.spec,
+                name=plan.request.name or None,
+                hostfile=str(plan.request.hostfile.resolve()) if plan.request.hostfile else None,
+                hostfile_text=plan.hosts.text if plan.request.hostfile else None,
+            )
+        finally:
+            store.close()
+        self.wake()
+        return identity
+
+    def risk(self, store: Store, identity: str) -> Risk:
+        """Return what is lost when the experiment stops at once."""
+        from engine.store import events, experiments
+
+        step = experiments.get(store, identity).step
+        checkpoint = events.last_checkpoint(store, identity)
+        return Risk(max(0, step - (checkpoint or 0)), checkpoint)
+
+    def stop(self, store: Store, identity: str, *, now: bool) -> None:
+        """Have it stop at the end of the step with a checkpoint, or at once."""
+        from engine.store import experiments
+
+        experiments.set_desired(store, identity, Desired.STOP_NOW if now else Desired.STOP)
+        self.wake()
+
+    def resume(self, store: Store, identity: str) -> None:
+        """Queue a new attempt."""
+        from engine.store import experiments
+
+        experiments.resume(store, identity)
+        self.wake()
+
+    def set_archived(self, store: Store, identity: str, archived: bool) -> None:
+        """Put it out of the list, or back."""
+        from engine.store import experiments
+
+        (experiments.archive if archived else experiments.restore)(store, identity)
+
+
+def find_files(folder_name: str, suffix: str, roots: Sequence[Path]) -> list[Path]:
+    """Return the files below `folder_name` of each root, sorted; those of the working folder relative to it."""
+    found: dict[Path, Path] = {}
+    for root in roots:
+        for path in sorted((root / folder_name).rglob(f"*{suffix}")):
+            if path.is_file() and not path.name.startswith("."):
+                near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+                found.setdefault(path.resolve(), near)
+    return list(found.values())

@@ -1,0 +1,161 @@
+"""What the detail pane tells of one experiment: read in a thread, then written as text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from engine.telemetry.metrics import METRICS, unit_of
+from engine.telemetry.states import Desired, State
+from tui.canvas.charset import current
+from tui.canvas.numbers import duration, short
+from tui.safe_text import visible
+from tui.theme import STATE_COLORS, glyph
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
+    from engine.store.events import Event
+    from engine.store.experiments import Experiment
+    from engine.store.facts import Artifact
+
+_LABEL = 10  # cells
+_MOST_EVENTS = 8
+_MOST_DIFFERENCES = 12
+_QUIET, _HEAD = "$foreground 60%", "bold $foreground 75%"
+_LEVELS = {"info": "", "warning": "$warning", "error": "$error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One experiment, whole."""
+
+    experiment: Experiment
+    differences: Mapping[str, tuple[object, object]]  # dotted key: of the parent, of this one
+    events: Sequence[Event]  # newest last
+    artifacts: Sequence[Artifact]
+    seconds_per_step: float | None
+
+
+def read_detail(store: Store, identity: str) -> Detail:
+    """Return what is known now. Raises NotFound after a deletion."""
+    from engine.spec.canonical import diff
+    from engine.store import events, experiments, facts
+
+    experiment = experiments.get(store, identity)
+    differences: Mapping[str, tuple[object, object]] = {}
+    if experiment.parent_id is not None:
+        differences = diff(experiments.get_spec(store, experiment.parent_id), experiments.get_spec(store, identity))
+    return Detail(
+        experiment=experiment,
+        differences=differences,
+        events=events.list_events(store, identity, limit=_MOST_EVENTS, newest=True),
+        artifacts=facts.artifacts(store, identity),
+        seconds_per_step=experiment.last.get("seconds_per_step"),
+    )
+
+
+def detail_text(detail: Detail, now: float) -> Content:
+    """Return the text of the pane. now: seconds since the epoch."""
+    return Content("\n").join(line for block in _blocks(detail, now) for line in [*block, Content()])
+
+
+def _blocks(detail: Detail, now: float) -> Iterator[list[Content]]:
+    experiment = detail.experiment
+    yield list(_state(experiment))
+    yield list(_progress(detail, now))
+    if experiment.last:
+        yield [_head("last metrics"), *_metrics(experiment)]
+    if experiment.parent_id:
+        yield [_head(f"differs from {experiment.parent_id}"), *_differences(detail.differences)]
+    if detail.artifacts:
+        yield [_head("artifacts"), *(_artifact(artifact) for artifact in detail.artifacts)]
+    if detail.events:
+        yield [_head("last events"), *(_event(event) for event in reversed(detail.events))]
+
+
+def _head(text: str) -> Content:
+    return Content.assemble((text, _HEAD))
+
+
+def _pair(label: str, value: str, style: str = "") -> Content:
+    return Content.assemble((f"{label:<{_LABEL}}", _QUIET), (visible(value), style))
+
+
+def _state(experiment: Experiment) -> Iterator[Content]:
+    state = experiment.state
+    sign = glyph(state, ascii_only=current().separator != "·")
+    wanted = {Desired.STOP: ", stopping at the end of the step", Desired.STOP_NOW: ", stopping now"}
+    suffix = "" if state.ended else wanted.get(experiment.desired, "")
+    archived = "  archived" if experiment.archived_at else ""
+    yield Content.assemble((f"{sign} {state.value}{suffix}", f"bold {STATE_COLORS[state]}"), (archived, _QUIET))
+    if experiment.reason:
+        style = "$error" if state in (State.FAILED, State.LOST) else "$warning"
+        yield Content.assemble((visible(experiment.reason.strip()), style))
+
+
+def _progress(detail: Detail, now: float) -> Iterator[Content]:
+    experiment = detail.experiment
+    if experiment.name != experiment.id:
+        yield _pair("name", experiment.name)
+    where = experiment.hostfile or "this machine"
+    nodes = f"{experiment.nodes} node{'s' if experiment.nodes != 1 else ''} · " if experiment.nodes else ""
+    yield _pair("where", nodes + where)
+    total = experiment.total_steps
+    if total:
+        share = f" ({experiment.progress:.0%})" if experiment.progress is not None else ""
+        yield _pair("step", f"{experiment.step} of {total}{share}")
+    if experiment.started_at is not None:
+        yield _pair("started", _clock(experiment.started_at, now))
+        yield _pair("duration", duration((experiment.ended_at or now) - experiment.started_at))
+    else:
+        yield _pair("created", _clock(experiment.created_at, now))
+    if experiment.state is State.RUNNING and total and detail.seconds_per_step:
+        yield _pair("ETA", duration((total - experiment.step) * detail.seconds_per_step))
+    if experiment.attempts > 1:
+        yield _pair("attempts", str(experiment.attempts))
+    if experiment.tags:
+        yield _pair("tags", " ".join(experiment.tags))
+    if experiment.note:
+        yield _pair("note", " ".join(experiment.note.split()))
+
+
+def _clock(seconds: float, now: float) -> str:
+    moment = time.localtime(seconds)
+    same_day = time.strftime("%j%Y", moment) == time.strftime("%j%Y", time.localtime(now))
+    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", moment)
+
+
+def _metrics(experiment: Experiment) -> Iterator[Content]:
+    known = [name for name in METRICS if name in experiment.last]
+    rest = sorted(set(experiment.last) - set(known))
+    width = max(len(visible(name)) for name in [*known, *rest])
+    for name in [*known, *rest]:
+        value = experiment.last[name]
+        unit = unit_of(name) or ""
+        text = duration(value) if unit == "s" and value >= 60 else short(value)
+        ink = "$error" if value != value or value in (float("inf"), float("-inf")) else ""
+        yield Content.assemble(
+            (f"{visible(name):<{min(width, 20)}}  ", _QUIET), (f"{text:>8}", ink), (f" {unit}", _QUIET)
+        )
+
+
+def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[Content]:
+    if not differences:
+        yield Content.assemble(("nothing: the same spec", _QUIET))
+    for key, (old, new) in list(differences.items())[:_MOST_DIFFERENCES]:
+        yield Content.assemble((f"{visible(key)}  ", _QUIET), visible(str(new)), (f"  was {visible(str(old))}", _QUIET))
+    if len(differences) > _MOST_DIFFERENCES:
+        yield Content.assemble((f"and {len(differences) - _MOST_DIFFERENCES} more", _QUIET))
+
+
+def _artifact(artifact: Artifact) -> Content:
+    return Content.assemble((f"{visible(artifact.kind):<{_LABEL}}", _QUIET), visible(artifact.path))
+
+
+def _event(event: Event) -> Content:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.time))
+    return Content.assemble((f"{clock}  ", _QUIET), (visible(event.message), _LEVELS.get(str(event.level), "")))

@@ -1,0 +1,88 @@
+"""What the keys do, made from the table of actions and the bindings of the screen it is asked on."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from tui import actions
+
+_QUIET = "$foreground 60%"
+_HIDDEN_SOURCES = ("Input", "Button", "Screen", "App")  # their own keys: copying, focus, and the like
+
+
+class HelpScreen(ModalScreen[None]):
+    """Keys by group; any of esc, q, ? leaves."""
+
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; background: $background 60%; }
+    HelpScreen > VerticalScroll {
+        width: 76;
+        max-width: 96%;
+        height: auto;
+        max-height: 92%;
+        padding: 1 2;
+        background: $surface;
+        border: round $border;
+        border-title-color: $accent;
+        border-title-style: bold;
+        border-subtitle-color: $foreground 55%;
+        scrollbar-size-vertical: 1;
+    }
+    HelpScreen Static { width: 100%; height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "close")]
+
+    def __init__(self, asked_on: Screen[object]) -> None:
+        super().__init__()
+        self._groups = list(groups(asked_on))
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = "keys"
+            box.border_subtitle = "esc closes"
+            yield Static(help_text(self._groups), markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+
+def groups(screen: Screen[object]) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    """Return (title, [(keys, text, danger)]) for each group of keys that mean something on the screen."""
+    everywhere = {entry.id for entry in actions.of_scope("everywhere")}
+    here: dict[str, tuple[str, str, bool]] = {}
+    general: dict[str, tuple[str, str, bool]] = {}
+    keys: dict[str, list[str]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.system or type(active.node).__name__ in _HIDDEN_SOURCES or not binding.description:
+            continue
+        entry = actions.find(binding.id)
+        if entry is not None:
+            target = general if entry.id in everywhere else here
+            target.setdefault(binding.action, (entry.key_display, entry.text, entry.danger))
+        else:
+            keys.setdefault(binding.action, []).append(binding.key_display or actions.key_name(binding.key))
+            names = " ".join(dict.fromkeys(keys[binding.action]))
+            here[binding.action] = (names, binding.tooltip or binding.description, False)
+    return [(title, list(entries.values())) for title, entries in (("here", here), ("everywhere", general)) if entries]
+
+
+def help_text(found: list[tuple[str, list[tuple[str, str, bool]]]]) -> Content:
+    """Return one line a key."""
+    width = max(cell_len(keys) for _, entries in found for keys, _, _ in entries)
+    lines: list[Content] = []
+    for title, entries in found:
+        lines += [Content.assemble((title, "bold $foreground 75%"))]
+        for keys, text, danger in entries:
+            mark = ("  asks first", "$warning") if danger else ""
+            lines.append(Content.assemble((f"{keys:>{width}}", "bold $accent"), f"   {text}", mark))
+        lines.append(Content())
+    return Content("\n").join(lines[:-1])

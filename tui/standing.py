@@ -1,0 +1,61 @@
+"""How things stand, in words: for the top line and the status line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from engine.telemetry.states import State
+from tui.canvas.charset import current
+from tui.canvas.numbers import duration
+from tui.theme import glyph
+
+if TYPE_CHECKING:
+    from engine.store.experiments import Experiment
+    from tui.widgets.top_line import Part
+
+SILENT_AFTER = 20.0  # seconds without a word from its nodes before a live run's values are called old
+_TOLD = (
+    (State.RUNNING, "good"),
+    (State.STAGING, "text"),
+    (State.STARTING, "text"),
+    (State.QUEUED, "text"),
+    (State.FAILED, "error"),
+    (State.LOST, "error"),
+)
+
+
+def counts(experiments: Sequence[Experiment]) -> list[Part]:
+    """Return how many there are of the states that ask for attention."""
+    count = Counter(experiment.state for experiment in experiments)
+    ascii_only = current().separator != "·"
+    return [
+        (ink, f"{glyph(state, ascii_only=ascii_only)} {count[state]} {state.value}")
+        for state, ink in _TOLD
+        if count[state]
+    ]
+
+
+def standing(experiments: Sequence[Experiment], dispatcher_pid: int | None, now: float) -> Content:
+    """Return whether the dispatcher runs and how old the data of the live runs is. now: seconds since the epoch."""
+    live = [experiment for experiment in experiments if not experiment.state.ended]
+    separator = f"  {current().separator}  "
+    if dispatcher_pid is not None:
+        first = Content.assemble(("● ", "$success"), f"dispatcher runs ({dispatcher_pid})")
+    elif live:
+        first = Content.assemble(("○ dispatcher does not run", "$warning"))
+    else:
+        first = Content("○ dispatcher at rest")
+    heard = [
+        experiment.heard_at
+        for experiment in live
+        if experiment.state is State.RUNNING and experiment.heard_at is not None
+    ]
+    if not heard:
+        return first
+    oldest = max(0.0, now - min(heard))
+    style = "$warning" if oldest > SILENT_AFTER else ""
+    return Content.assemble(first, separator, (f"data {duration(oldest)} old", style))

@@ -1,0 +1,82 @@
+"""The colours, as two themes with the same variables, and how each state looks: a word and a glyph."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+from engine.telemetry.states import State
+
+DARK = Theme(
+    name="plumbline-dark",
+    dark=True,
+    primary="#7aa2f7",
+    secondary="#9d8cf5",
+    accent="#7dcfff",
+    success="#8fce84",
+    warning="#e5b567",
+    error="#f07a84",
+    foreground="#d5d9e6",
+    background="#11131a",
+    surface="#171a23",
+    panel="#1e222e",
+    variables={
+        "border": "#323848",
+        "border-blurred": "#262b38",
+        "block-cursor-background": "#2b3550",
+        "block-cursor-foreground": "#f2f4fb",
+        "block-cursor-text-style": "none",
+        "block-cursor-blurred-background": "#212738",
+        "footer-key-foreground": "#7dcfff",
+        "input-selection-background": "#7aa2f7 30%",
+    },
+)
+LIGHT = Theme(
+    name="plumbline-light",
+    dark=False,
+    primary="#3557b7",
+    secondary="#6b4fc0",
+    accent="#0b72a8",
+    success="#2f7d32",
+    warning="#93610a",
+    error="#b3303c",
+    foreground="#23283a",
+    background="#f7f8fb",
+    surface="#ffffff",
+    panel="#eceff6",
+    variables={
+        "border": "#bcc4d6",
+        "border-blurred": "#d8dde8",
+        "block-cursor-background": "#d5e0f7",
+        "block-cursor-foreground": "#141824",
+        "block-cursor-text-style": "none",
+        "block-cursor-blurred-background": "#e6ebf5",
+        "footer-key-foreground": "#0b72a8",
+        "input-selection-background": "#3557b7 25%",
+    },
+)
+
+_GLYPHS = {
+    State.QUEUED: ("○", "o"),
+    State.STAGING: ("◔", "o"),
+    State.STARTING: ("◑", "o"),
+    State.RUNNING: ("●", "*"),
+    State.SUCCEEDED: ("✔", "+"),
+    State.FAILED: ("✖", "x"),
+    State.STOPPED: ("■", "#"),
+    State.LOST: ("?", "?"),
+}
+STATE_COLORS = {
+    State.QUEUED: "$foreground 65%",
+    State.STAGING: "$accent",
+    State.STARTING: "$accent",
+    State.RUNNING: "$success",
+    State.SUCCEEDED: "$foreground 85%",
+    State.FAILED: "$error",
+    State.STOPPED: "$warning",
+    State.LOST: "$error",
+}
+
+
+def glyph(state: State, *, ascii_only: bool = False) -> str:
+    """Return the one character that stands beside the word of a state."""
+    return _GLYPHS[state][ascii_only]

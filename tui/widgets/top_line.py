@@ -1,0 +1,65 @@
+"""The first line of a screen: the program, the screen's name, and at the right end how things stand."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+Part = tuple[str, str]  # ink, text
+
+
+class TopLine(Widget):
+    """Program and screen at the left, parts at the right; the leftmost parts give way first."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"top-line--{ink}" for ink in ("program", "screen", "text", "good", "warning", "error")
+    }
+    DEFAULT_CSS = """
+    TopLine {
+        height: 1;
+        padding: 0 1;
+        background: $panel;
+        .top-line--program { color: $accent; text-style: bold; }
+        .top-line--screen { color: $foreground; text-style: bold; }
+        .top-line--text { color: $foreground 65%; }
+        .top-line--good { color: $success; }
+        .top-line--warning { color: $warning; }
+        .top-line--error { color: $error; text-style: bold; }
+    }
+    """
+
+    def __init__(self, screen_name: str) -> None:
+        super().__init__()
+        self._screen_name = screen_name
+        self._parts: list[Part] = []
+
+    def show(self, parts: list[Part]) -> None:
+        """Show these at the right end."""
+        if parts != self._parts:
+            self._parts = parts
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Return the line."""
+        width = self.content_region.width
+        left = [
+            Segment("plumbline", self._ink("program")),
+            Segment("  ", self.rich_style),
+            Segment(self._screen_name, self._ink("screen")),
+        ]
+        room = width - sum(cell_len(segment.text) for segment in left)
+        right: list[Segment] = []
+        for ink, text in reversed(self._parts):
+            if cell_len(text) + 3 > room:
+                break
+            room -= cell_len(text) + 3
+            right[:0] = [Segment("   ", self.rich_style), Segment(text, self._ink(ink))]
+        return Strip([*left, Segment(" " * room, self.rich_style), *right]).adjust_cell_length(width, self.rich_style)
+
+    def _ink(self, name: str) -> Style:
+        return self.get_component_rich_style(f"top-line--{name}")
