@@ -1,0 +1,1 @@
+"""Training on DeepSpeed. Importing this package imports nothing heavy; `main.train` does."""

@@ -1,0 +1,167 @@
+"""Checkpoints that are complete or absent.
+
+`checkpoints/.tmp-step-N` is written and synced by all ranks, gets a COMPLETE file that lists every file with its size,
+and is then renamed to `step-N`. What is not complete is never loaded, and never removed before a newer one is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+
+from engine.errors import Refused, RunFailed
+from engine.train import durable
+from engine.train.runtime import Runtime, explained, random_state, restore_random_state
+
+COMPLETE = "COMPLETE"
+STATE = "state.json"
+_ENGINE = "deepspeed"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """Where the training stands after `step` optimiser steps, besides weights, optimiser and random generators."""
+
+    step: int
+    rows_seen: int  # the data cursor: rows of the endless, shuffled stream that were used
+    tokens: int  # tokens trained on
+    rows: int  # rows of the training data
+    seed: int
+    world_size: int
+    zero_stage: int
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A complete checkpoint."""
+
+    folder: Path
+    step: int
+
+
+class _DurableEngine(TorchCheckpointEngine):
+    """DeepSpeed's way to write its files, synced."""
+
+    def save(self, state_dict: Any, path: str) -> None:
+        super().save(state_dict, path)
+        durable.sync(Path(path))
+
+
+class Checkpoints:
+    """The checkpoints of one run directory; every method but `newest` is called by all ranks together."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """Return the newest complete checkpoint, and a sentence on each newer one that had to be passed over."""
+        problems: list[str] = []
+        for folder in self._by_age():
+            problem = _problem(folder)
+            if problem is None:
+                return Checkpoint(folder, _step(folder)), problems
+            problems.append(f"checkpoint {folder.name} is ignored: {problem}.")
+        return None, problems
+
+    def save(self, engine: Any, state: TrainState, runtime: Runtime) -> Path:
+        """Write a checkpoint of DeepSpeed's engine and of the state, then remove the oldest ones.
+
+        Raises:
+            RunFailed: if it cannot be written; the last complete one is still there.
+        """
+        target = self.folder / f"step-{state.step:08d}"
+        temporary = self.folder / f".tmp-{target.name}"
+        with explained(f"writing checkpoint {target.name}"):
+            if runtime.is_main:
+                self._sweep()
+                temporary.mkdir(parents=True)
+            runtime.barrier()
+            engine.checkpoint_engine = _DurableEngine()
+            engine.save_checkpoint(str(temporary), tag=_ENGINE, save_latest=False)
+            own = temporary / f"rank-{runtime.rank}.pt"
+            torch.save(random_state(), own)
+            durable.sync(own)
+            runtime.barrier()
+            if runtime.is_main:
+                durable.write_json(temporary / STATE, asdict(state))
+                sizes = {
+                    str(file.relative_to(temporary)): file.stat().st_size for file in durable.files_below(temporary)
+                }
+                durable.write_json(temporary / COMPLETE, {"step": state.step, "files": sizes})
+                durable.sync_folders(temporary)
+                durable.replace_folder(temporary, target)
+                self._prune()
+            runtime.barrier()
+        return target
+
+    def load(self, checkpoint: Checkpoint, engine: Any, state: TrainState, runtime: Runtime) -> TrainState:
+        """Put engine and random generators back and return the state; `state` is what the run would start with.
+
+        Raises:
+            Refused: if the checkpoint was made by another number of ranks or another ZeRO stage or precision.
+            RunFailed: if it cannot be read.
+        """
+        saved = TrainState(**json.loads((checkpoint.folder / STATE).read_text(encoding="utf-8")))
+        for name in ("world_size", "zero_stage", "precision"):
+            if getattr(saved, name) != getattr(state, name):
+                raise Refused(
+                    f"the checkpoint was made with {name.replace('_', ' ')} {getattr(saved, name)}, "
+                    f"this run has {getattr(state, name)}.",
+                    hint="Resume it as it was, or start a new run from its exported model.",
+                    where=str(checkpoint.folder),
+                )
+        with explained(f"loading checkpoint {checkpoint.folder.name}"):
+            path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=_ENGINE)
+            if path is None:
+                raise RunFailed("DeepSpeed found no checkpoint.", where=str(checkpoint.folder))
+            own = checkpoint.folder / f"rank-{runtime.rank}.pt"
+            restore_random_state(torch.load(own, weights_only=True))
+        return saved
+
+    def _by_age(self) -> list[Path]:
+        return sorted((path for path in self.folder.glob("step-*") if path.is_dir()), key=_step, reverse=True)
+
+    def _sweep(self) -> None:
+        """Remove what a killed writer left."""
+        for left in (*self.folder.glob(".tmp-*"), *self.folder.glob(".old-*")):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _prune(self) -> None:
+        complete = [folder for folder in self._by_age() if _problem(folder) is None]
+        for folder in self._by_age():
+            if folder not in complete[: self.keep]:
+                durable.remove_folder(folder)
+
+
+def _step(folder: Path) -> int:
+    digits = folder.name.removeprefix("step-")
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _problem(folder: Path) -> str | None:
+    """Return why a checkpoint cannot be used, or None if it can."""
+    try:
+        files = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
+        return next(_differences(folder, files), None)
+    except FileNotFoundError:
+        return "it has no COMPLETE file"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "its COMPLETE file is damaged"
+
+
+def _differences(folder: Path, files: dict[str, int]) -> Iterator[str]:
+    for name, size in files.items():
+        file = folder / name
+        if not file.is_file():
+            yield f"{name} is missing"
+        elif file.stat().st_size != size:
+            yield f"{name} has {file.stat().st_size} bytes instead of {size}"

@@ -1,0 +1,35 @@
+"""From a spec to the configuration of DeepSpeed. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.spec.models import Train
+
+
+def deepspeed_config(train: Train, *, world_size: int, micro_steps: int) -> dict[str, Any]:
+    """Return DeepSpeed's configuration.
+
+    Batch sizes only have to agree with each other: the loop cuts the batches itself and scales the loss by the number
+    of loss tokens of the whole optimiser step. The optimiser is torch's own AdamW, which needs no compiler.
+    """
+    zero: dict[str, Any] = {"stage": train.zero_stage}
+    if train.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if train.offload_parameters:
+        zero["offload_param"] = {"device": "cpu"}
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": micro_steps,
+        "train_batch_size": world_size * micro_steps,
+        "gradient_clipping": train.clip,
+        "bf16": {"enabled": train.precision == "bf16"},
+        "zero_optimization": zero,
+        # Offload with torch's AdamW; DeepSpeed's own would be compiled when first used.
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": None,
+    }
+    if train.precision == "bf16" and train.zero_stage > 0:
+        # bf16 holds 8 bits: sums over micro-batches lose what is small. Without ZeRO, DeepSpeed has no other choice.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config

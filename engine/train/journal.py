@@ -1,0 +1,100 @@
+"""What rank 0 tells of a run: facts to the fact files, a line a step to people, a pulse to its agent."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from engine.errors import PlumblineError
+from engine.telemetry.records import Level
+from engine.telemetry.writer import TelemetryWriter
+from engine.train.runtime import first_line
+
+_PULSE_SECONDS = 1.0
+
+
+class Journal:
+    """The telemetry of one attempt. On ranks other than 0 it says nothing."""
+
+    def __init__(self, run_dir: Path, attempt: int, *, speaks: bool) -> None:
+        self._writer = TelemetryWriter(run_dir, attempt) if speaks else None
+        self._progress = run_dir / f"attempt-{attempt}" / "progress.json"
+        self._pulse = -math.inf
+        self._total_steps = 0
+        if speaks:
+            self._progress.parent.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def flush(self) -> None:
+        """Wait until all facts are in their files."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def started(self, resumed_step: int, total_steps: int) -> None:
+        """The first step is about to be taken; steps up to `resumed_step` were taken by earlier attempts."""
+        self._total_steps = total_steps
+        if self._writer is None:
+            return
+        self._writer.start(resumed_step, total_steps)
+        if resumed_step:
+            self.event("resumed", f"Resumed from step {resumed_step} of {total_steps}.", step=resumed_step)
+        else:
+            self.event("started", f"Started: {total_steps} steps.", step=0)
+
+    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """What was measured at a step."""
+        if self._writer is None:
+            return
+        self._writer.metrics(step, metrics)
+        told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in _TOLD)
+        self._say(f"step {step}/{self._total_steps}  {told}")
+
+    def sample(self, step: int, prompt: str, response: str, reference: str | None) -> None:
+        """A text that the model wrote."""
+        if self._writer is not None:
+            self._writer.sample(step, prompt, response, reference)
+
+    def event(
+        self, event: str, message: str, *, level: Level = Level.INFO, step: int | None = None, **data: Any
+    ) -> None:
+        """Something that happened."""
+        if self._writer is not None:
+            self._writer.event(event, message, level, step, **data)
+            self._say(message if level is Level.INFO else f"{level}: {message}")
+
+    def failed(self, error: BaseException) -> None:
+        """The run ends by an error, which the caller tells to people."""
+        if self._writer is not None:
+            message = str(error) if isinstance(error, PlumblineError) else first_line(error)
+            details = "".join(traceback.format_exception(error))
+            self._writer.event("failed", message, Level.ERROR, None, traceback=details)
+
+    def pulse(self, step: int, phase: str) -> None:
+        """Leave a sign of life, at most once a second: an agent cannot otherwise tell a frozen rank from a slow one."""
+        now = time.time()
+        if self._writer is None or now - self._pulse < _PULSE_SECONDS:
+            return
+        self._pulse = now
+        document = {"time": now, "step": step, "total_steps": self._total_steps, "phase": phase, "pid": os.getpid()}
+        temporary = self._progress.with_suffix(".tmp")
+        temporary.write_text(json.dumps(document), encoding="utf-8")
+        temporary.replace(self._progress)
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+_TOLD = frozenset({"loss", "eval_loss", "lr", "grad_norm", "tokens_per_second"})

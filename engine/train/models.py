@@ -1,0 +1,124 @@
+"""The model and its tokenizer: from a folder, or made from scratch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.errors import InvalidInput, NotFound
+from engine.spec.models import Architecture, Model, Train
+
+
+def require_model_folder(path: Path) -> None:
+    """Raise NotFound if there is no Hugging Face model in the folder."""
+    if not (path / "config.json").is_file():
+        raise NotFound(
+            "there is no model: config.json is missing.",
+            hint="Give model.path a folder in the Hugging Face format.",
+            where=str(path),
+        )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a folder, padding on the right, with a pad token.
+
+    Raises:
+        InvalidInput: if it has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.eos_token_id is None:
+        raise InvalidInput("the tokenizer has no end-of-sequence token.", where=str(folder))
+    if tokenizer.pad_token_id is None:
+        # Pads carry no loss and nothing attends to them, so the real end-of-sequence keeps its label.
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def build_model(model: Model, tokenizer: Any, train: Train, *, seed: int, zero_config: dict[str, Any]) -> nn.Module:
+    """Return the causal language model, whole on the CPU, or partitioned if it is loaded under ZeRO 3.
+
+    A model from scratch is always made whole, with the same seed on each rank: making it in parts would draw other
+    weights under ZeRO 3 than without it.
+    """
+    if model.architecture is not None:
+        network = _from_architecture(model.architecture, tokenizer, seed)
+    else:
+        assert model.path is not None
+        network = _from_folder(Path(model.path), train, zero_config)
+        _fit_vocabulary(network, tokenizer)
+    if train.gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    return network
+
+
+def _from_architecture(architecture: Architecture, tokenizer: Any, seed: int) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        max_position_embeddings=architecture.max_positions,
+        tie_word_embeddings=architecture.tie_embeddings,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(config)
+
+
+def _from_folder(folder: Path, train: Train, zero_config: dict[str, Any]) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    require_model_folder(folder)
+    partitioning = None
+    if train.zero_stage == 3:
+        from transformers.integrations import HfDeepSpeedConfig
+
+        # While this object lives, from_pretrained partitions each weight as it reads it.
+        partitioning = HfDeepSpeedConfig(zero_config)
+    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    try:
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise InvalidInput(f"the model cannot be loaded: {error}", where=str(folder)) from error
+    finally:
+        del partitioning
+    return network
+
+
+def _fit_vocabulary(network: Any, tokenizer: Any) -> None:
+    rows = network.config.get_text_config().vocab_size
+    if len(tokenizer) > rows:
+        raise InvalidInput(
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}: they do not belong together.",
+            where=network.config.name_or_path,
+        )
+
+
+def longest_sequence(network: Any) -> int | None:
+    """Return how many positions the model has, or None if it does not say."""
+    return getattr(network.config.get_text_config(), "max_position_embeddings", None)
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameters in groups for AdamW: no weight decay on norms and biases, which are one-dimensional."""
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            # A parameter that ZeRO 3 has partitioned is flat and empty; its real shape is kept beside it.
+            shape = getattr(parameter, "ds_shape", parameter.shape)
+            (decayed if len(shape) > 1 else others).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,237 @@
+"""The ranks of a run: how they meet, agree, fail and leave."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
+
+from engine.errors import PlumblineError, Refused, RunFailed, Unreachable
+
+# How long a network file system may take to show a new file to another node.
+_VISIBLE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """This rank among the others, with the collective operations that the loop needs."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which writes what exists once."""
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Return each value summed over the ranks, in float64."""
+        totals = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(totals)
+        return [float(total) for total in totals.tolist()]
+
+    def from_main(self, value: Any) -> Any:
+        """Return rank 0's value on every rank."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def from_all(self, value: Any) -> list[Any]:
+        """Return every rank's value, by rank, on every rank."""
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        dist.barrier()
+
+    def memory_bytes(self) -> float:
+        """Return the peak memory of this rank: of the GPU, or resident on a CPU."""
+        if self.device.type == "cuda":
+            return float(torch.cuda.max_memory_allocated(self.device))
+        import resource
+
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0, also before the ranks have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def start(timeout_seconds: int) -> Runtime:
+    """Meet the other ranks and return this one.
+
+    Raises:
+        Unreachable: if rank 0 cannot be reached, or not all ranks come in time.
+    """
+    cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR", "cuda") == "cuda"
+    if not cuda:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    rank, local_rank, world_size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    timeout = timedelta(seconds=timeout_seconds)
+    # DeepSpeed makes further groups without naming a timeout; these are what they get.
+    distributed_c10d.default_pg_timeout = timeout
+    distributed_c10d.default_pg_nccl_timeout = timeout
+    # A rank alone needs no port, and so can never find it taken.
+    store = dist.HashStore() if world_size == 1 else None
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        dist.init_process_group(
+            "nccl" if cuda else "gloo", store=store, rank=rank, world_size=world_size, timeout=timeout
+        )
+    except (dist.DistError, RuntimeError, ValueError) as error:
+        raise _meeting_failure(error, where, world_size, timeout_seconds) from error
+    _start_deepspeed(timeout)
+    return Runtime(rank, local_rank, world_size, device)
+
+
+def _start_deepspeed(timeout: timedelta) -> None:
+    import deepspeed
+    import deepspeed.ops
+
+    # DeepSpeed calls collectives under names that torch now has better ones for, and each call would say so.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    # Compiled when first used, it leaks 69 MB of shared memory a rank and serves inference only.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.utils.logger.setLevel("WARNING")
+    deepspeed.init_distributed(timeout=timeout, verbose=False)
+
+
+def _meeting_failure(error: Exception, where: str, world_size: int, timeout_seconds: int) -> Unreachable:
+    text = str(error)
+    if "EADDRINUSE" in text or "address already in use" in text.lower():
+        return Unreachable("the port where the ranks meet is in use.", hint="Choose another MASTER_PORT.", where=where)
+    if "clients joined" in text:
+        joined = text.partition(" clients joined")[0].rpartition(" ")[2]
+        return Unreachable(f"only {joined} ranks came within {timeout_seconds} s.", where=where)
+    if "timed out" in text.lower() or "refused" in text.lower():
+        return Unreachable(f"rank 0 did not answer within {timeout_seconds} s.", where=where)
+    return Unreachable(f"the {world_size} ranks could not meet: {first_line(error)}", where=where)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, or its type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+_CONNECTION_WORDS = ("connection closed by peer", "connection reset", "socket timeout", "timed out", "broken pipe")
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn what torch and DeepSpeed raise while `doing` into one sentence for a person.
+
+    Raises:
+        RunFailed: with the original exception as its cause.
+    """
+    try:
+        yield
+    except PlumblineError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise RunFailed(
+            f"the GPU ran out of memory while {doing}.",
+            hint="Lower train.micro_batch_size or data.max_length, or raise train.zero_stage.",
+        ) from error
+    except OSError as error:
+        raise RunFailed(f"{error.strerror or first_line(error)} while {doing}.", where=error.filename) from error
+    except RuntimeError as error:
+        text = str(error).lower()
+        if isinstance(error, dist.DistError) or any(word in text for word in _CONNECTION_WORDS):
+            raise RunFailed(
+                f"lost contact with another rank while {doing}.", hint="Its own log says why it ended."
+            ) from error
+        raise RunFailed(f"{type(error).__name__} while {doing}: {first_line(error)}") from error
+    except Exception as error:
+        raise RunFailed(f"{type(error).__name__} while {doing}: {first_line(error)}") from error
+
+
+def require_shared(folder: Path, runtime: Runtime) -> None:
+    """Check that all ranks see the same folder.
+
+    Raises:
+        Refused: if some rank does not see what rank 0 writes.
+    """
+    token = runtime.from_main(secrets.token_hex(8))
+    file = folder / f".shared-{token}"
+    if runtime.is_main:
+        file.write_text(token)
+    runtime.barrier()
+    deadline = time.monotonic() + _VISIBLE_SECONDS
+    while not (seen := file.is_file()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    views = runtime.from_all((socket.gethostname(), seen))
+    if runtime.is_main:
+        file.unlink()
+    blind = [f"rank {rank} ({host})" for rank, (host, sees) in enumerate(views) if not sees]
+    if blind:
+        raise Refused(
+            f"the run directory is not shared: {', '.join(blind)} cannot see what rank 0 ({views[0][0]}) writes.",
+            hint="Put the work directory on a file system that all nodes mount.",
+            where=str(folder),
+        )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every random generator that a model or its data may use."""
+    import numpy
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of this rank's random generators, as tensors and plain values."""
+    import numpy
+
+    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(keys.astype("int64")), position, has_gauss, gauss),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put this rank's random generators back to where `random_state` found them."""
+    import numpy
+
+    torch.set_rng_state(state["torch"])
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, has_gauss, gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now. Taking torch apart in order would cost another 1.5 CPU seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
