@@ -1,0 +1,158 @@
+"""Ranks in a fraction of a second: a process that has imported torch and DeepSpeed once, and forks.
+
+Run as a program it reads one JSON command a line and answers with one JSON line each:
+    {"start": {"world": W, "run_dir": DIR, "train": {arguments of engine.train.main.train}, "environ": {…}}} → [pids]
+    {"wait": [pids], "seconds": S} → [exit codes], negative for signals; what is left after S seconds is killed
+It never starts a thread, so that its forks are whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+WAIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Ranks that were started together."""
+
+    server: ForkServer
+    pids: list[int]
+    run_dir: Path
+
+    def wait(self, seconds: float = WAIT_SECONDS) -> list[int]:
+        """Return the exit codes by rank."""
+        codes: list[int] = self.server.ask({"wait": self.pids, "seconds": seconds})
+        return codes
+
+    def log(self, rank: int = 0) -> str:
+        """Return what a rank printed, over all attempts."""
+        return (self.run_dir / f"rank-{rank}.log").read_text()
+
+
+class ForkServer:
+    """The client's side."""
+
+    def __init__(self) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "MASTER_"))}
+        environ |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "PLUMBLINE_DEBUG"):
+            environ.pop(name, None)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def ask(self, command: Mapping[str, Any]) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, spec: Path, run_dir: Path, *, world: int, attempt: int | None = None, **environ: str) -> Job:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        arguments = {"spec_path": str(spec), "run_dir": str(run_dir), "attempt": attempt}
+        command = {"world": world, "run_dir": str(run_dir), "train": arguments, "environ": environ}
+        return Job(self, self.ask({"start": command}), run_dir)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _become_rank(rank: int, command: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    from engine.train.main import train
+
+    os.environ.update(environ)
+    os.environ.update(command["environ"])
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(command["world"]))
+    log = os.open(Path(command["run_dir"]) / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    arguments = command["train"]
+    train(Path(arguments["spec_path"]), Path(arguments["run_dir"]), arguments["attempt"])
+
+
+def _start(command: Mapping[str, Any]) -> list[int]:
+    environ = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    pids = []
+    for rank in range(command["world"]):
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                _become_rank(rank, command, environ)
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                code = int(getattr(error, "exit_code", code))
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    return pids
+
+
+def _wait(pids: list[int], seconds: float) -> list[int]:
+    deadline = time.monotonic() + seconds
+    codes: dict[int, int] = {}
+    while len(codes) < len(pids):
+        for pid in pids:
+            if pid not in codes and (ended := os.waitpid(pid, os.WNOHANG))[0]:
+                codes[pid] = os.waitstatus_to_exitcode(ended[1])
+            elif pid not in codes and time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    return [codes[pid] for pid in pids]
+
+
+def _serve() -> None:
+    import deepspeed.module_inject
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+    import torch
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import engine.train.sft  # noqa: F401
+
+    torch.set_num_threads(1)
+    alive: set[int] = set()
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "start" in command:
+            answer = _start(command["start"])
+            alive |= set(answer)
+        else:
+            answer = _wait(command["wait"], command["seconds"])
+            alive -= set(command["wait"])
+        print(json.dumps(answer), flush=True)
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    from engine.train import environment
+
+    environment.prepare(os.environ)
+    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        del os.environ[variable]
+    _serve()
