@@ -31,7 +31,7 @@ When = Callable[[Context], str | None]
 class Action:
     """One thing that a person can do.
 
-    `scope` is "everywhere" or the name of a screen; `handler` is a Textual action; `when` gives the sentence that
+    `scope` is "everywhere", "run" (each screen that has a `selected` experiment) or the name of a screen; `handler` is a Textual action; `when` gives the sentence that
     says why it cannot be done now, or null; `danger` marks what touches the world and asks first, `writes` what only
     changes the database; `cli` is the `engine` command that does the same, with {id} for the experiment.
     """
@@ -69,18 +69,30 @@ class Action:
 
 _KEY_NAMES = {
     "question_mark": "?",
+    "exclamation_mark": "!",
     "slash": "/",
     "colon": ":",
-    "ctrl+p": "^p",
-    "ctrl+t": "^t",
+    "comma": ",",
+    "full_stop": ".",
+    "plus": "+",
+    "equals_sign": "=",
+    "minus": "-",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
     "escape": "esc",
     "enter": "⏎",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
 }
 
 
 def key_name(keys: str) -> str:
     """Return keys, separated by commas, as a person reads them."""
-    return " ".join(_KEY_NAMES.get(key, key) for key in keys.split(","))
+    return " ".join(_KEY_NAMES.get(key, key.replace("ctrl+", "^")) for key in keys.split(","))
 
 
 def _always(context: Context) -> str | None:
@@ -155,13 +167,13 @@ ACTIONS: tuple[Action, ...] = (
         cli="launch FILE --hostfile H",
         short="new",
     ),
-    Action("pane", "tab", "the other pane: the list, or its details", "screen.pane", _always, "runs", short="pane"),
     Action(
         "interrupt",
         "I",
         "stop at the end of this step, with a checkpoint",
         "app.stop(False)",
         _interruptible,
+        scope="run",
         danger=True,
         cli="stop {id}",
         short="stop",
@@ -172,6 +184,7 @@ ACTIONS: tuple[Action, ...] = (
         "stop now; steps since the last checkpoint are lost",
         "app.stop(True)",
         _stoppable,
+        scope="run",
         danger=True,
         cli="stop {id} --now",
         short="kill",
@@ -182,6 +195,7 @@ ACTIONS: tuple[Action, ...] = (
         "resume from the last good checkpoint",
         "app.resume",
         _resumable,
+        scope="run",
         danger=True,
         cli="resume {id}",
         short="resume",
@@ -197,6 +211,7 @@ ACTIONS: tuple[Action, ...] = (
         cli="archive {id}",
         short="archive",
     ),
+    Action("pane", "tab", "the other pane: the list, or its details", "screen.pane", _always, "runs", short="pane"),
     Action("archived", "A", "show archived runs too, or hide them", "screen.archived", _always, "runs", cli="ls --all"),
     Action("copy", "y", "copy the id to the clipboard", "app.copy_id", _on_experiment, "runs"),
     Action("theme", "ctrl+t", "dark or light colours", "app.switch_theme", _always),
@@ -213,6 +228,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("quit", "q", "quit; what runs goes on", "app.quit", _always, short="quit"),
 )
 _BY_ID = {action.id: action for action in ACTIONS}
+_RANKS = {action.id: place for place, action in enumerate(ACTIONS)}
 
 
 def find(identity: str | None) -> Action | None:
@@ -220,13 +236,18 @@ def find(identity: str | None) -> Action | None:
     return _BY_ID.get(identity or "")
 
 
+def rank(identity: str | None) -> int:
+    """Return the place of an action in the table; what does not stand there comes first."""
+    return _RANKS.get(identity or "", -1)
+
+
 def of_scope(*scopes: str) -> Iterator[Action]:
     """Yield the actions of these scopes, in the table's order."""
     return (entry for entry in ACTIONS if entry.scope in scopes)
 
 
-def bindings(scope: str) -> list[Binding]:
-    """Return the key bindings of a scope; each goes through the app's `act`, which asks `refusal` first."""
+def bindings(*scopes: str) -> list[Binding]:
+    """Return the key bindings of these scopes; each goes through the app's `act`, which asks `refusal` first."""
     return [
         Binding(
             entry.keys,
@@ -237,5 +258,5 @@ def bindings(scope: str) -> list[Binding]:
             id=entry.id,
             tooltip=entry.text,
         )
-        for entry in of_scope(scope)
+        for entry in of_scope(*scopes)
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import on, work
@@ -43,11 +43,11 @@ class PlumblineApp(App[None]):
     """A view over one database, plus intents. Leaving it changes nothing that runs."""
 
     TITLE = "plumbline"
-    CSS_PATH: ClassVar[list[str]] = ["app.tcss", "screens/runs.tcss"]
-    COMMANDS: ClassVar[set[Callable[[], type[Provider]]]] = {_commands}
-    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("everywhere"))
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (100, "-wide"), (140, "-wider")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (30, "-tall")]
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = ["app.tcss", "screens/runs.tcss"]
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
+    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("run", "everywhere"))
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-wider")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(
@@ -95,14 +95,18 @@ class PlumblineApp(App[None]):
         default = Path(os.environ.get("ENGINE_DB") or "experiments.db").expanduser().absolute()
         return None if self.database == default else str(self.database)
 
-    def get_default_screen(self) -> Screen[object]:
+    def get_default_screen(self) -> Screen[Any]:
         """Return the home screen."""
         return self._runs
 
     @property
     def context(self) -> actions.Context:
         """What an action would act on now."""
-        return actions.Context(getattr(self.screen, "selected", None), self.readonly)
+        return self.context_of(self.screen)
+
+    def context_of(self, screen: Screen[Any]) -> actions.Context:
+        """Return what an action of this screen would act on."""
+        return actions.Context(getattr(screen, "selected", None), self.readonly)
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._watcher.start)
@@ -130,9 +134,11 @@ class PlumblineApp(App[None]):
         self._follow()
 
     def _follow(self) -> None:
-        for screen in {self._runs, self.screen}:
-            if isinstance(screen, Follows) and screen.is_attached:
-                screen.reload()
+        shown: Screen[Any] = self.screen
+        if isinstance(shown, Follows):
+            shown.reload()
+        if shown is not self._runs:
+            self._runs.reload()
 
     @on(StoreFailed)
     def _store_failed(self, message: StoreFailed) -> None:
@@ -164,6 +170,12 @@ class PlumblineApp(App[None]):
     ) -> None:
         """Show one sentence; never as markup."""
         self.say(message, severity)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hide the keys of a run on screens that show none."""
+        entry = actions.find(str(parameters[0])) if action == "act" and parameters else None
+        below = next((screen for screen in reversed(self.screen_stack) if not screen.is_modal), None)
+        return entry is None or entry.scope != "run" or hasattr(below, "selected")
 
     async def action_act(self, identity: str) -> None:
         """Do an action of the table, or say why it cannot be done."""
@@ -211,7 +223,7 @@ class PlumblineApp(App[None]):
         elif risk is not None:
             cost = str(risk)
         else:
-            cost = f"It stops at the end of step {experiment.step + 1} or a later one and writes a checkpoint: no step is lost."
+            cost = "It stops at the end of the step it is in and writes a checkpoint: no step is lost."
         verb = "Kill" if now and not waiting else "Stop"
         if await self._confirmed(verb, experiment, cost, entry):
             await self._act(self.intents.stop, experiment.id, now=now, done=f"{experiment.id} is being stopped.")
@@ -246,7 +258,8 @@ class PlumblineApp(App[None]):
         name = "" if experiment.name == experiment.id else f" ({visible(experiment.name)})"
         command = entry.twin(self.context, self.named_database) if entry else None
         screen = ConfirmScreen(f"{verb} {experiment.id}{name}?", verb=verb, cost=cost, command=command)
-        return bool(await self.push_screen_wait(screen))
+        answer: bool | None = await self.push_screen_wait(screen)
+        return answer is True
 
     async def _act(self, intent: Callable[..., None], *arguments: object, done: str, **named: object) -> None:
         try:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from textual.message import Message
 
@@ -66,7 +66,7 @@ class DispatcherSeen(Message):
 class StoreWatcher:
     """A thread that waits for the database, opens it, and tells the app of every change until it is stopped."""
 
-    def __init__(self, app: App[object], path: Path) -> None:
+    def __init__(self, app: App[Any], path: Path) -> None:
         self._app, self._path = app, path
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="store-watcher", daemon=True)

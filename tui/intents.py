@@ -29,14 +29,14 @@ class Request:
     name: str = ""
     overrides: tuple[str, ...] = ()
 
-    def command(self) -> str:
-        """Return the `engine` command that does the same."""
+    def command(self, database: str | None = None) -> str:
+        """Return the `engine` command that does the same. database: what `--db` must say, if anything."""
         words = ["engine", "launch", str(self.recipe)]
         words += ["--hostfile", str(self.hostfile)] if self.hostfile else []
         words += ["--name", self.name] if self.name else []
         for override in self.overrides:
             words += ["--set", override]
-        return shlex.join(words)
+        return shlex.join([*words, "--db", database] if database else words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ class Risk:
             return f"There is no checkpoint yet: all {self.steps} steps are lost." if self.steps else "No step is lost."
         if self.steps == 0:
             return f"No step is lost: the checkpoint of step {self.checkpoint} is the newest step."
-        return f"{self.steps} step{'s' if self.steps != 1 else ''} since the checkpoint of step {self.checkpoint} are lost."
+        lost = "1 step is lost" if self.steps == 1 else f"{self.steps} steps are lost"
+        return f"{lost}: the last checkpoint is of step {self.checkpoint}."
 
 
 def _wake(database: Path) -> None:

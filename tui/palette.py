@@ -32,11 +32,11 @@ class ActionCommands(Provider):
 
     def _entries(self) -> Iterator[tuple[actions.Action, str, str | None]]:
         app = cast("PlumblineApp", self.app)
-        context = actions.Context(getattr(self.screen, "selected", None), app.readonly)
+        context = app.context_of(self.screen)
         active = {binding.binding.id for binding in self.screen.active_bindings.values()}
         for entry in actions.ACTIONS:
             if entry.id in active and entry.id != "palette" and entry.refusal(context) is None:
                 yield entry, f"{entry.text}  ({entry.key_display})", entry.twin(context, app.named_database)
 
-    def _command(self, entry: actions.Action) -> partial[object]:
+    def _command(self, entry: actions.Action) -> partial[bool]:
         return partial(self.app.call_later, cast("PlumblineApp", self.app).action_act, entry.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _LABEL = 10  # cells
 _MOST_EVENTS = 8
 _MOST_DIFFERENCES = 12
 _QUIET, _HEAD = "$foreground 60%", "bold $foreground 75%"
+_SHORT_UNITS = {"tokens/s": "tok/s", "1": "", "samples/s": "smp/s"}
 _LEVELS = {"info": "", "warning": "$warning", "error": "$error"}
 
 
@@ -58,12 +60,29 @@ def read_detail(store: Store, identity: str) -> Detail:
     )
 
 
-def detail_text(detail: Detail, now: float) -> Content:
-    """Return the text of the pane. now: seconds since the epoch."""
-    return Content("\n").join(line for block in _blocks(detail, now) for line in [*block, Content()])
+def detail_text(detail: Detail, now: float, width: int) -> Content:
+    """Return the text of the pane. now: seconds since the epoch. width: cells of a line."""
+    lines: list[Content] = []
+    for block in _blocks(detail, now):
+        for hang, line in block:
+            lines += _wrapped(line, hang, width)
+        lines.append(Content())
+    return Content("\n").join(lines[:-1])
 
 
-def _blocks(detail: Detail, now: float) -> Iterator[list[Content]]:
+Line = tuple[int, Content]  # cells that what does not fit is set in by, text
+
+
+def _wrapped(line: Content, hang: int, width: int) -> list[Content]:
+    """Wrap a line; all but its first are set in below the place where its value begins."""
+    if line.cell_length <= width or width <= hang + 8:
+        return line.wrap(max(width, 1)) or [line]
+    head, value = line[:hang], line[hang:]
+    first, *rest = value.wrap(width - hang)
+    return [head + first, *(Content(" " * hang) + part for part in rest)]
+
+
+def _blocks(detail: Detail, now: float) -> Iterator[list[Line]]:
     experiment = detail.experiment
     yield list(_state(experiment))
     yield list(_progress(detail, now))
@@ -77,27 +96,27 @@ def _blocks(detail: Detail, now: float) -> Iterator[list[Content]]:
         yield [_head("last events"), *(_event(event) for event in reversed(detail.events))]
 
 
-def _head(text: str) -> Content:
-    return Content.assemble((text, _HEAD))
+def _head(text: str) -> Line:
+    return 0, Content.assemble((text, _HEAD))
 
 
-def _pair(label: str, value: str, style: str = "") -> Content:
-    return Content.assemble((f"{label:<{_LABEL}}", _QUIET), (visible(value), style))
+def _pair(label: str, value: str, style: str = "") -> Line:
+    return _LABEL, Content.assemble((f"{label:<{_LABEL}}", _QUIET), (visible(value), style))
 
 
-def _state(experiment: Experiment) -> Iterator[Content]:
+def _state(experiment: Experiment) -> Iterator[Line]:
     state = experiment.state
     sign = glyph(state, ascii_only=current().separator != "·")
     wanted = {Desired.STOP: ", stopping at the end of the step", Desired.STOP_NOW: ", stopping now"}
     suffix = "" if state.ended else wanted.get(experiment.desired, "")
     archived = "  archived" if experiment.archived_at else ""
-    yield Content.assemble((f"{sign} {state.value}{suffix}", f"bold {STATE_COLORS[state]}"), (archived, _QUIET))
+    yield 0, Content.assemble((f"{sign} {state.value}{suffix}", f"bold {STATE_COLORS[state]}"), (archived, _QUIET))
     if experiment.reason:
         style = "$error" if state in (State.FAILED, State.LOST) else "$warning"
-        yield Content.assemble((visible(experiment.reason.strip()), style))
+        yield 0, Content.assemble((visible(experiment.reason.strip()), style))
 
 
-def _progress(detail: Detail, now: float) -> Iterator[Content]:
+def _progress(detail: Detail, now: float) -> Iterator[Line]:
     experiment = detail.experiment
     if experiment.name != experiment.id:
         yield _pair("name", experiment.name)
@@ -129,33 +148,33 @@ def _clock(seconds: float, now: float) -> str:
     return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", moment)
 
 
-def _metrics(experiment: Experiment) -> Iterator[Content]:
+def _metrics(experiment: Experiment) -> Iterator[Line]:
     known = [name for name in METRICS if name in experiment.last]
     rest = sorted(set(experiment.last) - set(known))
-    width = max(len(visible(name)) for name in [*known, *rest])
     for name in [*known, *rest]:
         value = experiment.last[name]
-        unit = unit_of(name) or ""
+        unit = _SHORT_UNITS.get(unit_of(name) or "", unit_of(name) or "")
         text = duration(value) if unit == "s" and value >= 60 else short(value)
-        ink = "$error" if value != value or value in (float("inf"), float("-inf")) else ""
-        yield Content.assemble(
-            (f"{visible(name):<{min(width, 20)}}  ", _QUIET), (f"{text:>8}", ink), (f" {unit}", _QUIET)
-        )
+        ink = "" if math.isfinite(value) else "$error"
+        yield 0, Content.assemble((f"{visible(name):<18}", _QUIET), (f"{text:>7}", ink), (f" {unit}", _QUIET))
 
 
-def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[Content]:
+def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[Line]:
     if not differences:
-        yield Content.assemble(("nothing: the same spec", _QUIET))
+        yield 0, Content.assemble(("nothing: the same spec", _QUIET))
     for key, (old, new) in list(differences.items())[:_MOST_DIFFERENCES]:
-        yield Content.assemble((f"{visible(key)}  ", _QUIET), visible(str(new)), (f"  was {visible(str(old))}", _QUIET))
+        yield (
+            0,
+            Content.assemble((f"{visible(key)}  ", _QUIET), visible(str(new)), (f"  was {visible(str(old))}", _QUIET)),
+        )
     if len(differences) > _MOST_DIFFERENCES:
-        yield Content.assemble((f"and {len(differences) - _MOST_DIFFERENCES} more", _QUIET))
+        yield 0, Content.assemble((f"and {len(differences) - _MOST_DIFFERENCES} more", _QUIET))
 
 
-def _artifact(artifact: Artifact) -> Content:
-    return Content.assemble((f"{visible(artifact.kind):<{_LABEL}}", _QUIET), visible(artifact.path))
+def _artifact(artifact: Artifact) -> Line:
+    return _LABEL, Content.assemble((f"{visible(artifact.kind):<{_LABEL}}", _QUIET), visible(artifact.path))
 
 
-def _event(event: Event) -> Content:
+def _event(event: Event) -> Line:
     clock = time.strftime("%H:%M:%S", time.localtime(event.time))
-    return Content.assemble((f"{clock}  ", _QUIET), (visible(event.message), _LEVELS.get(str(event.level), "")))
+    return _LABEL, Content.assemble((f"{clock}  ", _QUIET), (visible(event.message), _LEVELS.get(str(event.level), "")))

@@ -32,11 +32,12 @@ def counts(experiments: Sequence[Experiment]) -> list[Part]:
     """Return how many there are of the states that ask for attention."""
     count = Counter(experiment.state for experiment in experiments)
     ascii_only = current().separator != "·"
-    return [
-        (ink, f"{glyph(state, ascii_only=ascii_only)} {count[state]} {state.value}")
-        for state, ink in _TOLD
-        if count[state]
-    ]
+    parts = []
+    for state, ink in _TOLD:
+        if count[state]:
+            short = f"{glyph(state, ascii_only=ascii_only)} {count[state]}"
+            parts.append((ink, f"{short} {state.value}", short))
+    return parts
 
 
 def standing(experiments: Sequence[Experiment], dispatcher_pid: int | None, now: float) -> Content:

@@ -32,7 +32,7 @@ class ConfirmScreen(ModalScreen[bool]):
     ConfirmScreen #cost { margin-top: 1; color: $foreground 80%; }
     ConfirmScreen #command { margin-top: 1; color: $foreground 55%; }
     ConfirmScreen Horizontal { height: 1; margin-top: 1; align-horizontal: right; }
-    ConfirmScreen Button { margin-left: 2; min-width: 10; }
+    ConfirmScreen Button { margin-left: 2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
@@ -54,7 +54,7 @@ class ConfirmScreen(ModalScreen[bool]):
             if self._command:
                 yield Static(f"$ {self._command}", markup=False, id="command")
             with Horizontal():
-                yield Button("No (n)", id="no", compact=True, variant="primary")
+                yield Button("No (n)", id="no", compact=True, variant="default")
                 yield Button(f"{self._verb} (y)", id="yes", compact=True, variant="warning")
 
     def on_mount(self) -> None:

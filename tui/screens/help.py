@@ -15,7 +15,6 @@ from textual.widgets import Static
 from tui import actions
 
 _QUIET = "$foreground 60%"
-_HIDDEN_SOURCES = ("Input", "Button", "Screen", "App")  # their own keys: copying, focus, and the like
 
 
 class HelpScreen(ModalScreen[None]):
@@ -24,7 +23,7 @@ class HelpScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen { align: center middle; background: $background 60%; }
     HelpScreen > VerticalScroll {
-        width: 76;
+        width: 84;
         max-width: 96%;
         height: auto;
         max-height: 92%;
@@ -56,23 +55,34 @@ class HelpScreen(ModalScreen[None]):
 
 def groups(screen: Screen[object]) -> list[tuple[str, list[tuple[str, str, bool]]]]:
     """Return (title, [(keys, text, danger)]) for each group of keys that mean something on the screen."""
-    everywhere = {entry.id for entry in actions.of_scope("everywhere")}
     here: dict[str, tuple[str, str, bool]] = {}
+    on_run: dict[str, tuple[str, str, bool]] = {}
     general: dict[str, tuple[str, str, bool]] = {}
     keys: dict[str, list[str]] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        if binding.system or type(active.node).__name__ in _HIDDEN_SOURCES or not binding.description:
+        if not binding.description or not _is_ours(active.node, binding):
             continue
         entry = actions.find(binding.id)
         if entry is not None:
-            target = general if entry.id in everywhere else here
+            target = general if entry.scope == "everywhere" else on_run if entry.scope == "run" else here
             target.setdefault(binding.action, (entry.key_display, entry.text, entry.danger))
         else:
             keys.setdefault(binding.action, []).append(binding.key_display or actions.key_name(binding.key))
             names = " ".join(dict.fromkeys(keys[binding.action]))
             here[binding.action] = (names, binding.tooltip or binding.description, False)
-    return [(title, list(entries.values())) for title, entries in (("here", here), ("everywhere", general)) if entries]
+    titled = (("here", here), ("the run", on_run), ("everywhere", general))
+    return [(title, list(entries.values())) for title, entries in titled if entries]
+
+
+def _is_ours(node: object, binding: Binding) -> bool:
+    """Whether a binding was made here, and is not one that the library gives every widget."""
+    for owner in type(node).__mro__:
+        if owner.__module__.startswith("tui."):
+            for own in owner.__dict__.get("BINDINGS", ()):
+                if isinstance(own, Binding) and own.action == binding.action and binding.key in own.key.split(","):
+                    return True
+    return False
 
 
 def help_text(found: list[tuple[str, list[tuple[str, str, bool]]]]) -> Content:

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from tui.run_detail import Detail
 
 _REST = 8.0  # times what a read took is waited before the next one, so that reading never takes the machine
-_EMPTY = "No runs yet.\n\nn  starts one from a recipe\n?  shows all keys\n\nor in a shell:  engine launch recipes/facts/sft.yaml"
+_EMPTY = """\
+No runs yet.
+
+n  starts one from a recipe
+?  shows all keys
+
+or in a shell:  engine launch recipes/facts/sft.yaml"""
 
 
 class RunsScreen(Screen[None]):
@@ -186,8 +192,8 @@ class RunsScreen(Screen[None]):
         self.set_class(nothing, "-nothing")
         if nothing:
             self._empty.update(self._nothing_text())
-        self._list_pane.border_title = "runs" + (" with archived ones" if self.show_archived else "")
-        self._list_pane.border_subtitle = str(len(experiments)) if experiments else ""
+        number = f"{len(experiments)} run{'s' if len(experiments) != 1 else ''}" if experiments else "runs"
+        self._list_pane.border_title = number + (", archived ones too" if self.show_archived else "")
         self._top.show(counts(experiments))
         self._tell_standing()
         self._keys.tell()
@@ -212,6 +218,10 @@ class RunsScreen(Screen[None]):
         self._detail_pane.scroll_home(animate=False)
         self._load_detail()
         self._tell()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._load_detail)
+        self.call_after_refresh(self._show_detail)
 
     def _load_detail(self) -> None:
         experiment = self.selected
@@ -242,7 +252,7 @@ class RunsScreen(Screen[None]):
 
         if self._detail is not None and self.selected is not None and self._detail.experiment.id == self.selected.id:
             self._detail_pane.border_title = self._detail.experiment.id
-            text = detail_text(self._detail, time.time())
+            text = detail_text(self._detail, time.time(), self._detail_pane.scrollable_content_region.width)
             if text != self._story_text:
                 self._story_text = text
                 self._story.update(text)

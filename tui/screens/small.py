@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -18,7 +21,9 @@ class TooSmallScreen(ModalScreen[None]):
     TooSmallScreen { align: center middle; background: $background; }
     TooSmallScreen > Static { width: auto; max-width: 100%; height: auto; }
     """
-    BINDINGS = [binding for binding in actions.bindings("everywhere") if binding.id == "quit"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        binding for binding in actions.bindings("everywhere") if binding.id == "quit"
+    ]
 
     def compose(self) -> ComposeResult:
         columns, lines = SMALLEST

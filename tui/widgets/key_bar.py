@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -16,12 +16,14 @@ from tui import actions
 if TYPE_CHECKING:
     from textual.screen import Screen
 
+    from tui.app import PlumblineApp
+
 _ALWAYS = ("palette", "help", "quit")  # at the right end, whatever else has no room
 _GAP = 2
 
 
 class KeyBar(Widget):
-    """Made of the bindings that are active on its screen, in their order."""
+    """Made of the bindings that are active on its screen, in the order of the table of actions."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-bar--key", "key-bar--text", "key-bar--refused"}
     DEFAULT_CSS = """
@@ -53,12 +55,13 @@ class KeyBar(Widget):
 
     def tell(self) -> None:
         """Ask again which keys mean something, and which are refused."""
-        context = getattr(self.app, "context", actions.Context())
+        context = cast("PlumblineApp", self.app).context_of(self.screen)
         shown: dict[str, Binding] = {}
         for _, binding, _, _ in self.screen.active_bindings.values():
             if binding.show and binding.action not in shown:
                 shown[binding.action] = binding
-        entries = [(binding, _refused(binding, context)) for binding in shown.values()]
+        ordered = sorted(shown.values(), key=lambda binding: actions.rank(binding.id))
+        entries = [(binding, _refused(binding, context)) for binding in ordered]
         if entries != self._entries:
             self._entries = entries
             self.refresh()

@@ -90,8 +90,14 @@ def align(text: str, width: int, *, right: bool) -> str:
     return " " * (width - size) + text if right else text + " " * (width - size)
 
 
-def row(experiment: Experiment, tail: Sequence[float], now: float) -> Row:
-    """Return what the list shows of an experiment. now: seconds since the epoch."""
+def curve(tail: Sequence[float], columns: Sequence[tuple[Column, int]]) -> Cell:
+    """Return the sparkline in the width that these columns give it."""
+    width = next((size for column, size in columns if column.key == "curve"), 0)
+    return Cell(sparkline(tail, width), "curve")
+
+
+def row(experiment: Experiment, now: float) -> Row:
+    """Return what the list shows of an experiment, but for its curve. now: seconds since the epoch."""
     charset = current()
     state = experiment.state
     total, progress = experiment.total_steps, experiment.progress
@@ -109,7 +115,7 @@ def row(experiment: Experiment, tail: Sequence[float], now: float) -> Row:
         "loss": Cell(
             short(loss) if loss is not None else "–", "value" if loss is None or math.isfinite(loss) else "bad"
         ),
-        "curve": Cell(sparkline(tail, _WIDEST_CURVE) if tail else "", "curve"),
+        "curve": Cell("", "curve"),  # drawn when its width is known
         "speed": Cell(short(speed) if speed is not None else "–", "quiet"),
         "age": Cell(age(experiment, now), "quiet"),
         "tags": Cell(" ".join(visible(tag) for tag in experiment.tags), "quiet"),

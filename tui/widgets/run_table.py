@@ -50,18 +50,18 @@ class RunTable(ScrollView, can_focus=True):
         .run-table--quiet {{ color: $foreground 60%; }}
         .run-table--value {{ color: $foreground; }}
         .run-table--bad {{ color: $error; }}
-        .run-table--curve {{ color: $accent; }}
+        .run-table--curve {{ color: $accent 75%; }}
         .run-table--bar {{ color: $primary; }}
 {_STATE_RULES}
     }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "down", show=False),
-        Binding("up,k", "move(-1)", "up", show=False),
+        Binding("down,j", "move(1)", "next run", show=False),
+        Binding("up,k", "move(-1)", "previous run", show=False),
         Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
         Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
-        Binding("home,g", "edge(-1)", "first", show=False),
-        Binding("end,G", "edge(1)", "last", show=False),
+        Binding("home,g", "edge(-1)", "first run", show=False),
+        Binding("end,G", "edge(1)", "last run", show=False),
     ]
 
     class Moved(Message):
@@ -143,9 +143,8 @@ class RunTable(ScrollView, can_focus=True):
         segments = []
         for column, size in self._columns:
             cell = row[column.key]
-            text = cell.text[-size:] if column.key == "curve" else cell.text
             ink = self.get_component_rich_style(f"run-table--{cell.ink}") + ground
-            segments += [Segment(align(text, size, right=column.right), ink), Segment(" " * GAP, ground)]
+            segments += [Segment(align(cell.text, size, right=column.right), ink), Segment(" " * GAP, ground)]
         return Strip(segments).adjust_cell_length(width, ground)
 
     def _ground(self, index: int) -> Style:
@@ -157,17 +156,17 @@ class RunTable(ScrollView, can_focus=True):
 
     def _repaint(self, *, all_of_it: bool = False) -> None:
         """Lay the rows in view out again, and refresh the spans that differ from what was there."""
-        from tui.widgets.run_columns import fit, row
+        from tui.widgets.run_columns import curve, fit, row
 
         if not self.is_attached or not self.size.width:
             return
         first, height = self.scroll_offset.y, self.scrollable_content_region.height
         in_view = self._experiments[first : first + height]
         before, columns_before = self._rows, self._columns
-        self._rows = {
-            experiment.id: row(experiment, self._tails.get(experiment.id, ()), self._now) for experiment in in_view
-        }
+        self._rows = {experiment.id: row(experiment, self._now) for experiment in in_view}
         self._columns = fit(self.scrollable_content_region.width, list(self._rows.values()))
+        for identity, cells in self._rows.items():
+            cells["curve"] = curve(self._tails.get(identity, ()), self._columns)
         if all_of_it or self._columns != columns_before:
             self.refresh()
             return

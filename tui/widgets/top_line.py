@@ -10,11 +10,11 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-Part = tuple[str, str]  # ink, text
+Part = tuple[str, str, str]  # ink, text, what of it stays where room is short
 
 
 class TopLine(Widget):
-    """Program and screen at the left, parts at the right; the leftmost parts give way first."""
+    """Program and screen at the left, parts at the right; where room is short their words give way."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"top-line--{ink}" for ink in ("program", "screen", "text", "good", "warning", "error")
@@ -53,12 +53,14 @@ class TopLine(Widget):
             Segment(self._screen_name, self._ink("screen")),
         ]
         room = width - sum(cell_len(segment.text) for segment in left)
+        long = [(ink, text) for ink, text, _ in self._parts]
+        short = [(ink, text) for ink, _, text in self._parts]
         right: list[Segment] = []
-        for ink, text in reversed(self._parts):
+        for ink, text in long if sum(cell_len(text) + 3 for _, text in long) <= room else short:
             if cell_len(text) + 3 > room:
                 break
             room -= cell_len(text) + 3
-            right[:0] = [Segment("   ", self.rich_style), Segment(text, self._ink(ink))]
+            right += [Segment("   ", self.rich_style), Segment(text, self._ink(ink))]
         return Strip([*left, Segment(" " * room, self.rich_style), *right]).adjust_cell_length(width, self.rich_style)
 
     def _ink(self, name: str) -> Style:

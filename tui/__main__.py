@@ -1,0 +1,83 @@
+"""The command `plumbline`: open the terminal UI."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.errors import ExitCode, PlumblineError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="plumbline",
+        description="Watch, launch and stop experiments in the terminal; engine does the same headless.",
+        epilog="Leaving the program changes nothing: what runs goes on.",
+    )
+    parser.add_argument(
+        "experiment", nargs="?", metavar="EXP", help="open this experiment: an id, its prefix, or a name"
+    )
+    parser.add_argument("--db", type=Path, metavar="PATH", help="database (default: $ENGINE_DB, else ./experiments.db)")
+    parser.add_argument(
+        "--hostfile", type=Path, action="append", default=[], metavar="H", help="offer this hostfile for launches, too"
+    )
+    parser.add_argument(
+        "--readonly", action="store_true", help="look only: nothing can be launched, stopped or changed"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a fault")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(
+            "error: plumbline needs a terminal; engine does the same without one: engine ls, engine watch EXP.",
+            file=sys.stderr,
+        )
+        return ExitCode.USAGE
+    from tui.app import PlumblineApp
+
+    database = arguments.db or Path(os.environ.get("ENGINE_DB") or "experiments.db")
+    app = PlumblineApp(
+        database.expanduser().absolute(),
+        hostfiles=arguments.hostfile,
+        experiment=arguments.experiment,
+        readonly=arguments.readonly,
+        debug=arguments.debug,
+    )
+    app.run()
+    return app.return_code or ExitCode.DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.version:
+            from importlib.metadata import version
+
+            print(f"plumbline {version('plumbline')}")
+            sys.exit(ExitCode.DONE)
+        sys.exit(_run(parsed))
+    except PlumblineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: interrupted; what runs goes on.", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as fault:
+        if parsed.debug:
+            raise
+        print(
+            f"error: plumbline has a fault, {type(fault).__name__}: {fault}. Run it again with --debug.",
+            file=sys.stderr,
+        )
+        sys.exit(ExitCode.RUN_FAILED)
+
+
+if __name__ == "__main__":
+    main()

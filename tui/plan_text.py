@@ -1,0 +1,75 @@
+"""A launch plan in words: what trains on what, how, where, and the command that does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from textual.content import Content
+
+from engine.spec.models import AnySpec, Model, SftSpec
+from tui.canvas.numbers import short
+from tui.intents import Plan
+from tui.safe_text import visible
+
+_LABEL = 12  # cells
+_QUIET = "$foreground 60%"
+
+
+def plan_text(plan: Plan, database: str | None) -> Content:
+    """Return the plan, one fact a line. database: what `--db` must say, if anything."""
+    lines = [_line(label, value) for label, value in [*_facts(plan.spec), *_places(plan)]]
+    lines += [Content(), Content.assemble(("✔ the spec is valid", "$success"))]
+    if plan.spec.note:
+        lines.insert(0, Content.assemble((visible(plan.spec.note), _QUIET)))
+    lines += [Content(), Content.assemble((f"$ {visible(plan.request.command(database))}", "$accent"))]
+    return Content("\n").join(lines)
+
+
+def advice_text(sentence: str) -> Content:
+    """Return what to do, for the place of the plan."""
+    return Content.assemble((sentence, _QUIET))
+
+
+def refusal_text(sentence: str) -> Content:
+    """Return what is wrong, for the place of the plan."""
+    return Content.assemble(
+        ("✖ ", "bold $error"), ("\n".join(visible(line) for line in sentence.splitlines()), "$error")
+    )
+
+
+def _line(label: str, value: str) -> Content:
+    return Content.assemble((f"{label:<{_LABEL}}", _QUIET), visible(value))
+
+
+def _facts(spec: AnySpec) -> Iterator[tuple[str, str]]:
+    yield "kind", spec.kind
+    if spec.name:
+        yield "name", spec.name
+    if isinstance(spec, SftSpec):
+        train = spec.train
+        yield "model", _model(spec.model)
+        yield "data", f"{Path(spec.data.train).name} ({spec.data.format}), at most {spec.data.max_length} tokens a row"
+        yield "length", f"{train.steps} steps" if train.steps else f"{train.epochs:g} epochs"
+        yield "batch", f"{train.batch_size} examples a step, {train.micro_batch_size} at a time"
+        yield "rate", f"{short(train.lr)} {train.schedule.kind}, {train.schedule.warmup_steps} steps of warm-up"
+        yield "engine", f"ZeRO {train.zero_stage}, {train.precision}, seed {spec.seed}"
+        every = f"every {train.checkpoint_every} steps" if train.checkpoint_every else "at the end"
+        yield "checkpoint", f"{every}, {train.keep_checkpoints} kept"
+
+
+def _model(model: Model) -> str:
+    if model.architecture is None:
+        return str(model.path)
+    shape = model.architecture
+    return f"from scratch: {shape.layers} layers, width {shape.hidden_size}, {shape.heads} heads"
+
+
+def _places(plan: Plan) -> Iterator[tuple[str, str]]:
+    nodes, ranks = plan.ranks
+    if plan.request.hostfile is None:
+        yield "where", f"this machine, {ranks} slot{'s' if ranks != 1 else ''}, without SSH"
+        return
+    hosts = [node.host for node in plan.hosts.nodes[:nodes]]
+    names = ", ".join(hosts[:4]) + (f" and {len(hosts) - 4} more" if len(hosts) > 4 else "")
+    yield "where", f"{nodes} node{'s' if nodes != 1 else ''}, {ranks} ranks: {names}"
