@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from engine.data.batching import order
 from engine.data.examples import Example, load_examples
 from engine.data.packing import pack
+from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
 from engine.spec.models import SftSpec
 from engine.train import durable, models
@@ -32,8 +33,7 @@ class Dataset:
     _order: Sequence[int] = field(default_factory=list)
 
     def batch(self, seen: int, size: int) -> list[Row]:
-        """Return the `size` rows that follow the first `seen` ones of the endless stream: epoch after epoch, each in
-        its own order."""
+        """Return the `size` rows after the first `seen` of the endless stream: each epoch in its own order."""
         return [self._row(position) for position in range(seen, seen + size)]
 
     def _row(self, position: int) -> Row:
@@ -43,5 +43,53 @@ class Dataset:
         return self.rows[self._order[index]]
 
 
-def load_dataset(spec: SftSpec, run_dir: Path, ranks: Runtime, journal: Any) -> Dataset:
-    raise NotImplementedError
+def load_dataset(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Dataset:
+    """Read and tokenise the data of a spec. Called by all ranks together.
+
+    Raises:
+        InvalidInput: if it is broken, or no training example carries loss.
+    """
+    tokenizer = _tokenizer(spec, run_dir, ranks)
+    examples = load_examples(spec.data, tokenizer, "train")
+    held_out = load_examples(spec.data, tokenizer, "eval")
+    rows = _rows(examples, spec)
+    if not any(row.loss_tokens for row in rows):
+        raise InvalidInput("no token of the training data carries loss.", where=spec.data.train)
+    questions = list(_questions(held_out))[: spec.train.sample_prompts]
+    return Dataset(tokenizer, rows, _rows(held_out, spec), questions, spec.seed)
+
+
+def _rows(examples: Sequence[Example], spec: SftSpec) -> list[Row]:
+    if spec.data.packing:
+        return [Row.of(row.input_ids, row.loss_mask, row.position_ids) for row in pack(examples, spec.data.max_length)]
+    return [Row.of(example.input_ids, example.loss_mask) for example in examples]
+
+
+def _questions(examples: Iterable[Example]) -> Iterable[Question]:
+    for example in examples:
+        if 0 < example.prompt_length < len(example.input_ids):
+            ids = example.input_ids
+            yield Question(ids[: example.prompt_length], ids[example.prompt_length :])
+
+
+def _tokenizer(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Any:
+    """Return the tokenizer of the model's folder, or train one, once a run directory."""
+    if spec.model.path is not None:
+        folder = Path(spec.model.path)
+        models.require_model_folder(folder)
+    else:
+        folder = run_dir / "tokenizer"
+        if ranks.is_main and not folder.is_dir():
+            _train_tokenizer(spec, folder)
+        ranks.barrier()
+    tokenizer = models.load_tokenizer(folder)
+    if spec.data.template is not None:
+        tokenizer.chat_template = Path(spec.data.template).read_text(encoding="utf-8")
+    return tokenizer
+
+
+def _train_tokenizer(spec: SftSpec, folder: Path) -> None:
+    temporary = folder.with_name(f".tmp-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    train_tokenizer(spec.model.tokenizer, spec.data).save_pretrained(temporary)
+    durable.replace_folder(temporary, folder)

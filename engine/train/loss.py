@@ -41,4 +41,11 @@ def summed_loss(engine: Any, batch: MicroBatch, *, keep_logits: bool) -> Tensor:
     ).logits
     rows = logits.flatten(0, 1)
     chunk = max(1, _CHUNK_ELEMENTS // rows.shape[-1])
-    return chunked_cross_entropy(rows, labels.flatten(), ignore_index=IGNORED, reduction="sum", block_rows=chunk)
+    return chunked_cross_entropy(
+        rows,
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        block_rows=chunk,
+        backend="torch",  # the other one compiles a kernel, which needs a C compiler on each node
+    )

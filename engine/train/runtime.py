@@ -23,7 +23,7 @@ from torch.distributed import distributed_c10d
 from engine.errors import PlumblineError, Refused, RunFailed, Unreachable
 
 # How long a network file system may take to show a new file to another node.
-_VISIBLE_SECONDS = 15.0
+_VISIBLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,9 @@ def start(timeout_seconds: int) -> Runtime:
         torch.cuda.set_device(device)
     timeout = timedelta(seconds=timeout_seconds)
     # DeepSpeed makes further groups without naming a timeout; these are what they get.
-    distributed_c10d.default_pg_timeout = timeout
-    distributed_c10d.default_pg_nccl_timeout = timeout
+    vars(distributed_c10d).update(default_pg_timeout=timeout, default_pg_nccl_timeout=timeout)
     # A rank alone needs no port, and so can never find it taken.
-    store = dist.HashStore() if world_size == 1 else None
+    store = dist.HashStore() if world_size == 1 else None  # type: ignore[attr-defined]
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         dist.init_process_group(
@@ -194,24 +193,14 @@ def require_shared(folder: Path, runtime: Runtime) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every random generator that a model or its data may use."""
-    import numpy
-
+    """Seed the random generators that models and data use."""
     random.seed(seed)
-    numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:
     """Return the state of this rank's random generators, as tensors and plain values."""
-    import numpy
-
-    kind, keys, position, has_gauss, gauss = numpy.random.get_state(legacy=True)
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(keys.astype("int64")), position, has_gauss, gauss),
-    }
+    state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
@@ -219,13 +208,8 @@ def random_state() -> dict[str, Any]:
 
 def restore_random_state(state: dict[str, Any]) -> None:
     """Put this rank's random generators back to where `random_state` found them."""
-    import numpy
-
     torch.set_rng_state(state["torch"])
-    version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, has_gauss, gauss))
+    random.setstate(state["python"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 

@@ -60,7 +60,7 @@ class SftTrainer:
         self.spec, self.run_dir, self.ranks, self.journal = spec, run_dir, ranks, journal
         runtime.seed_everything(spec.seed)
         with explained("reading the data"):
-            self.data: Dataset = load_dataset(spec, run_dir, ranks, journal)
+            self.data: Dataset = load_dataset(spec, run_dir, ranks)
         self.total_steps = train.steps or math.ceil(train.epochs * len(self.data.rows) / train.batch_size)
         self.parts = micro_steps(train.batch_size, world_size=ranks.world_size, micro_batch_size=train.micro_batch_size)
         with explained("building the model"):

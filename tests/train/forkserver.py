@@ -1,7 +1,7 @@
 """Ranks in a fraction of a second: a process that has imported torch and DeepSpeed once, and forks.
 
 Run as a program it reads one JSON command a line and answers with one JSON line each:
-    {"start": {"world": W, "run_dir": DIR, "train": {arguments of engine.train.main.train}, "environ": {…}}} → [pids]
+    {"start": [{"rank": R, "run_dir": DIR, "log": FILE}, …], "spec": FILE, "world": W} → [pids]
     {"wait": [pids], "seconds": S} → [exit codes], negative for signals; what is left after S seconds is killed
 It never starts a thread, so that its forks are whole.
 """
@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -31,9 +31,10 @@ class Job:
     pids: list[int]
     run_dir: Path
 
-    def wait(self, seconds: float = WAIT_SECONDS) -> list[int]:
-        """Return the exit codes by rank."""
-        codes: list[int] = self.server.ask({"wait": self.pids, "seconds": seconds})
+    def wait(self, *ranks: int) -> list[int]:
+        """Return the exit codes of all ranks, or of these."""
+        pids = [self.pids[rank] for rank in ranks] or self.pids
+        codes: list[int] = self.server.ask({"wait": pids, "seconds": WAIT_SECONDS})
         return codes
 
     def log(self, rank: int = 0) -> str:
@@ -68,11 +69,19 @@ class ForkServer:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, spec: Path, run_dir: Path, *, world: int, attempt: int | None = None, **environ: str) -> Job:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        arguments = {"spec_path": str(spec), "run_dir": str(run_dir), "attempt": attempt}
-        command = {"world": world, "run_dir": str(run_dir), "train": arguments, "environ": environ}
-        return Job(self, self.ask({"start": command}), run_dir)
+    def start(
+        self, spec: Path, run_dir: Path, *, world: int, ranks: Sequence[int] | None = None, apart: bool = False
+    ) -> Job:
+        """Start `world` ranks, or only some of them; `apart` gives each rank but 0 another run directory."""
+        chosen = list(range(world) if ranks is None else ranks)
+        folders = [run_dir / f"apart-{rank}" if apart and rank else run_dir for rank in chosen]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        starts = [
+            {"rank": rank, "run_dir": str(folder), "log": str(run_dir / f"rank-{rank}.log")}
+            for rank, folder in zip(chosen, folders, strict=True)
+        ]
+        return Job(self, self.ask({"start": starts, "spec": str(spec), "world": world}), run_dir)
 
 
 def _free_port() -> int:
@@ -82,30 +91,27 @@ def _free_port() -> int:
         return port
 
 
-def _become_rank(rank: int, command: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+def _become_rank(start: Mapping[str, Any], spec: str, environ: Mapping[str, str]) -> None:
     from engine.train.main import train
 
-    os.environ.update(environ)
-    os.environ.update(command["environ"])
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(command["world"]))
-    log = os.open(Path(command["run_dir"]) / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.environ.update(environ, RANK=str(start["rank"]), LOCAL_RANK=str(start["rank"]))
+    log = os.open(start["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    arguments = command["train"]
-    train(Path(arguments["spec_path"]), Path(arguments["run_dir"]), arguments["attempt"])
+    train(Path(spec), Path(start["run_dir"]))
 
 
 def _start(command: Mapping[str, Any]) -> list[int]:
-    environ = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    environ = {"WORLD_SIZE": str(command["world"]), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     pids = []
-    for rank in range(command["world"]):
+    for start in command["start"]:
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
-                _become_rank(rank, command, environ)
+                _become_rank(start, command["spec"], environ)
             except BaseException as error:
-                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                print(f"error: {error}", file=sys.stderr, flush=True)
                 code = int(getattr(error, "exit_code", code))
             finally:
                 os._exit(code)
@@ -139,7 +145,7 @@ def _serve() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         if "start" in command:
-            answer = _start(command["start"])
+            answer = _start(command)
             alive |= set(answer)
         else:
             answer = _wait(command["wait"], command["seconds"])

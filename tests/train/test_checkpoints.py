@@ -16,9 +16,7 @@ def make(folder: Path, step: int) -> Path:
     (checkpoint / "deepspeed").mkdir(parents=True)
     (checkpoint / "state.json").write_text("{}")
     (checkpoint / "deepspeed" / "weights.pt").write_bytes(bytes(100))
-    durable.write_json(
-        checkpoint / COMPLETE, {"step": step, "files": {"state.json": 2, "deepspeed/weights.pt": 100}}
-    )
+    durable.write_json(checkpoint / COMPLETE, {"step": step, "files": {"state.json": 2, "deepspeed/weights.pt": 100}})
     return checkpoint
 
 

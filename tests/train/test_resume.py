@@ -1,0 +1,99 @@
+"""A run that is killed or stopped anywhere goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.train.conftest import MakeSpec
+from tests.train.facts import events, largest_difference, series, wait_for_step, weights
+from tests.train.forkserver import ForkServer, Job
+
+STEPS, EVERY = 12, 4
+EXACT = ("loss", "grad_norm", "lr", "tokens", "epoch", "eval_loss")
+
+
+def start(server: ForkServer, spec: Path, run_dir: Path) -> Job:
+    return server.start(spec, run_dir, world=2)
+
+
+def assert_equal_runs(resumed: Path, whole: Path) -> None:
+    for name in EXACT:
+        assert series(resumed, name) == series(whole, name), name
+    assert largest_difference(weights(resumed), weights(whole)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision"), [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (0, "bf16"), (1, "bf16")]
+)
+def test_killed_at_any_step_it_resumes_bit_for_bit(
+    server: ForkServer, make_spec: MakeSpec, tmp_path: Path, stage: int, precision: str
+) -> None:
+    settings = {"steps": STEPS, "checkpoint_every": EVERY, "eval_every": 3, "sample_prompts": 0}
+    spec = make_spec(zero_stage=stage, precision=precision, **settings)
+    whole = start(server, spec, tmp_path / "whole")
+    assert whole.wait() == [0, 0], whole.log()
+
+    killed = start(server, spec, tmp_path / "killed")
+    step = random.Random(f"{stage}{precision}").randint(EVERY + 1, STEPS - 1)
+    wait_for_step(killed.run_dir, step)
+    os.kill(killed.pids[step % 2], signal.SIGKILL)
+    codes = killed.wait()
+    assert -signal.SIGKILL in codes
+
+    resumed = start(server, spec, tmp_path / "killed")
+    assert resumed.wait() == [0, 0], resumed.log()
+    assert events(resumed.run_dir, "resumed")[0]["step"] in range(EVERY, STEPS, EVERY)
+    assert_equal_runs(resumed.run_dir, whole.run_dir)
+
+
+def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(
+    server: ForkServer, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec(steps=STEPS, checkpoint_every=EVERY, zero_stage=2)
+    whole = start(server, spec, tmp_path / "run")
+    assert whole.wait() == [0, 0], whole.log()
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["step-00000008", "step-00000012"]
+    loss, exported = series(whole.run_dir, "loss"), weights(whole.run_dir)
+    damaged = next((tmp_path / "run/checkpoints/step-00000012").rglob("*optim_states.pt"))
+    os.truncate(damaged, damaged.stat().st_size // 2)
+
+    again = start(server, spec, tmp_path / "run")
+    assert again.wait() == [0, 0], again.log()
+    assert events(again.run_dir, "resumed")[0]["step"] == 8
+    (warning,) = events(again.run_dir, "warning")
+    assert "step-00000012" in warning["message"]
+    assert damaged.name in warning["message"]
+    assert series(again.run_dir, "loss") == loss
+    assert largest_difference(weights(again.run_dir), exported) == 0.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(
+    server: ForkServer, make_spec: MakeSpec, tmp_path: Path, number: signal.Signals
+) -> None:
+    spec = make_spec(steps=100_000, schedule={"kind": "constant"})
+    job = start(server, spec, tmp_path / "run")
+    wait_for_step(job.run_dir, 3)
+    os.kill(job.pids[1], number)
+    assert job.wait() == [130, 130], job.log()
+    (stopped,) = events(job.run_dir, "stopped")
+    (saved,) = events(job.run_dir, "checkpoint")
+    assert stopped["step"] == saved["step"] >= 3
+    assert (job.run_dir / saved["data"]["path"] / "COMPLETE").is_file()
+    assert not (job.run_dir / "export").exists()
+    assert max(series(job.run_dir, "loss")) == stopped["step"]
+
+
+def test_a_checkpoint_of_another_number_of_ranks_is_refused_in_one_sentence(
+    server: ForkServer, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec(zero_stage=1)
+    assert start(server, spec, tmp_path / "run").wait() == [0, 0]
+    job = server.start(spec, tmp_path / "run", world=1)
+    assert job.wait() == [4]
+    assert "made with world size 2, this run has 1" in job.log().splitlines()[-1]
