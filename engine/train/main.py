@@ -44,9 +44,15 @@ def train(
 
 def _outcome(spec: SftSpec, run_dir: Path, attempt: int) -> int:
     try:
+        from engine.train import runtime
+
+        runtime.choose_accelerator()
+
         from engine.train import sft
 
         return sft.run(spec, run_dir, attempt)
+    except KeyboardInterrupt:  # before the loop listens to signals
+        return ExitCode.INTERRUPTED
     except BaseException as error:
         if os.environ.get("PLUMBLINE_DEBUG") == "1":
             traceback.print_exc()

@@ -71,6 +71,11 @@ class Runtime:
         return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
+def choose_accelerator() -> None:
+    """Tell DeepSpeed what it computes on, before it is imported: what the launcher says, else CUDA if there is any."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+
+
 def is_main_process() -> bool:
     """Whether this is rank 0, also before the ranks have met."""
     return os.environ.get("RANK", "0") == "0"
@@ -82,9 +87,7 @@ def start(timeout_seconds: int) -> Runtime:
     Raises:
         Unreachable: if rank 0 cannot be reached, or not all ranks come in time.
     """
-    cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR", "cuda") == "cuda"
-    if not cuda:
-        os.environ["DS_ACCELERATOR"] = "cpu"
+    cuda = os.environ["DS_ACCELERATOR"] == "cuda"
     rank, local_rank, world_size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
@@ -154,7 +157,8 @@ def explained(doing: str) -> Iterator[None]:
             hint="Lower train.micro_batch_size or data.max_length, or raise train.zero_stage.",
         ) from error
     except OSError as error:
-        raise RunFailed(f"{error.strerror or first_line(error)} while {doing}.", where=error.filename) from error
+        where = str(error.filename) if error.filename else None
+        raise RunFailed(f"{error.strerror or first_line(error)} while {doing}.", where=where) from error
     except RuntimeError as error:
         text = str(error).lower()
         if isinstance(error, dist.DistError) or any(word in text for word in _CONNECTION_WORDS):

@@ -31,7 +31,8 @@ from engine.train.stopping import StopRequest
 def run(spec: SftSpec, run_dir: Path, attempt: int) -> int:
     """Train as the spec says, from the newest complete checkpoint of `run_dir` if there is one.
 
-    All ranks call it, each in its own process; `environment.prepare` has been called.
+    All ranks call it, each in its own process; `environment.prepare` and
+    `runtime.choose_accelerator` have been called.
 
     Returns:
         0 when all steps are done and the model is exported, 130 when a signal asked to stop and a checkpoint is kept.
