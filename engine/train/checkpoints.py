@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchChe
 
 from engine.errors import Refused, RunFailed
 from engine.train import durable
+from engine.train.resharding import make_universal, universal_loading
 from engine.train.runtime import Runtime, explained, random_state, restore_random_state
 
 COMPLETE = "COMPLETE"
@@ -106,12 +107,15 @@ class Checkpoints:
     def load(self, checkpoint: Checkpoint, engine: Any, state: TrainState, runtime: Runtime) -> TrainState:
         """Put engine and random generators back and return the state; `state` is what the run would start with.
 
+        On as many ranks as saved it this is exact. Another number of ranks gets the same weights and optimiser states,
+        and random generators as they are at the start.
+
         Raises:
-            Refused: if the checkpoint was made by another number of ranks or another ZeRO stage or precision.
+            Refused: if the checkpoint was made with another ZeRO stage or precision.
             RunFailed: if it cannot be read.
         """
         saved = TrainState(**json.loads((checkpoint.folder / STATE).read_text(encoding="utf-8")))
-        for name in ("world_size", "zero_stage", "precision"):
+        for name in ("zero_stage", "precision"):
             if getattr(saved, name) != getattr(state, name):
                 raise Refused(
                     f"the checkpoint was made with {name.replace('_', ' ')} {getattr(saved, name)}, "
@@ -120,12 +124,19 @@ class Checkpoints:
                     where=str(checkpoint.folder),
                 )
         with explained(f"loading checkpoint {checkpoint.folder.name}"):
-            path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=_ENGINE)
+            same_ranks = saved.world_size == runtime.world_size
+            if same_ranks or saved.zero_stage == 0:
+                path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=_ENGINE)
+            else:
+                tag = runtime.from_main(make_universal(checkpoint.folder, _ENGINE) if runtime.is_main else None)
+                with universal_loading(engine):
+                    path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=tag)
             if path is None:
                 raise RunFailed("DeepSpeed found no checkpoint.", where=str(checkpoint.folder))
-            own = checkpoint.folder / f"rank-{runtime.rank}.pt"
-            restore_random_state(torch.load(own, weights_only=True))
-        return saved
+            if same_ranks:
+                own = checkpoint.folder / f"rank-{runtime.rank}.pt"
+                restore_random_state(torch.load(own, weights_only=True))
+        return replace(saved, world_size=runtime.world_size)
 
     def _by_age(self) -> list[Path]:
         return sorted((path for path in self.folder.glob("step-*") if path.is_dir()), key=_step, reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -89,11 +90,28 @@ def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(
     assert max(series(job.run_dir, "loss")) == stopped["step"]
 
 
-def test_a_checkpoint_of_another_number_of_ranks_is_refused_in_one_sentence(
+@pytest.mark.parametrize(("stage", "world"), [(0, 3), (1, 1), (2, 3), (3, 1)])
+def test_another_number_of_ranks_goes_on_with_the_same_numbers(
+    server: ForkServer, make_spec: MakeSpec, tmp_path: Path, stage: int, world: int
+) -> None:
+    spec = make_spec(steps=STEPS, checkpoint_every=EVERY, zero_stage=stage, keep_checkpoints=3)
+    whole = start(server, spec, tmp_path / "run")
+    assert whole.wait() == [0, 0], whole.log()
+    loss, norm = series(whole.run_dir, "loss"), series(whole.run_dir, "grad_norm")
+    for later in ("step-00000008", "step-00000012"):
+        shutil.rmtree(tmp_path / "run/checkpoints" / later)
+
+    resumed = server.start(spec, tmp_path / "run", world=world)
+    assert resumed.wait() == [0] * world, resumed.log()
+    assert events(resumed.run_dir, "resumed")[0]["step"] == EVERY
+    assert series(resumed.run_dir, "loss") == pytest.approx(loss, rel=1e-5)
+    assert series(resumed.run_dir, "grad_norm") == pytest.approx(norm, rel=1e-4)
+
+
+def test_a_checkpoint_of_another_zero_stage_is_refused_in_one_sentence(
     server: ForkServer, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
-    spec = make_spec(zero_stage=1)
-    assert start(server, spec, tmp_path / "run").wait() == [0, 0]
-    job = server.start(spec, tmp_path / "run", world=1)
-    assert job.wait() == [4]
-    assert "made with world size 2, this run has 1" in job.log().splitlines()[-1]
+    assert start(server, make_spec(zero_stage=1), tmp_path / "run").wait() == [0, 0]
+    job = start(server, make_spec(zero_stage=2), tmp_path / "run")
+    assert job.wait() == [4, 4]
+    assert "made with zero stage 1, this run has 2" in job.log().splitlines()[-1]
