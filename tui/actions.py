@@ -31,9 +31,10 @@ When = Callable[[Context], str | None]
 class Action:
     """One thing that a person can do.
 
-    `scope` is "everywhere", "run" (each screen that has a `selected` experiment) or the name of a screen; `handler` is a Textual action; `when` gives the sentence that
-    says why it cannot be done now, or null; `danger` marks what touches the world and asks first, `writes` what only
-    changes the database; `cli` is the `engine` command that does the same, with {id} for the experiment.
+    `scope` is "everywhere", "run" (each screen that has a `selected` experiment) or the name of a screen; `handler`
+    is a Textual action; `when` gives the sentence that says why it cannot be done now, or null; `danger` marks what
+    touches the world and asks first, `writes` what only changes the database; `cli` is the `engine` command that does
+    the same, with {id} for the experiment.
     """
 
     id: str
@@ -213,6 +214,7 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("pane", "tab", "the other pane: the list, or its details", "screen.pane", _always, "runs", short="pane"),
     Action("archived", "A", "show archived runs too, or hide them", "screen.archived", _always, "runs", cli="ls --all"),
+    Action("unfilter", "escape", "show all again, and go back to the list", "screen.unfilter", _always, "runs"),
     Action("copy", "y", "copy the id to the clipboard", "app.copy_id", _on_experiment, "runs"),
     Action("theme", "ctrl+t", "dark or light colours", "app.switch_theme", _always),
     Action(

@@ -46,7 +46,7 @@ class PlumblineApp(App[None]):
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = ["app.tcss", "screens/runs.tcss"]
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("run", "everywhere"))
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-wider")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (120, "-roomy"), (140, "-wider")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     ENABLE_COMMAND_PALETTE = True
 
@@ -70,7 +70,6 @@ class PlumblineApp(App[None]):
         self.readonly = readonly
         self.debug_faults = debug
         self.intents = intents or Intents(database)
-        self.live = 0  # experiments that go on without this window
         self.dispatcher_pid: int | None = None
         self._store: Store | None = None
         self._first = experiment
@@ -137,8 +136,6 @@ class PlumblineApp(App[None]):
         shown: Screen[Any] = self.screen
         if isinstance(shown, Follows):
             shown.reload()
-        if shown is not self._runs:
-            self._runs.reload()
 
     @on(StoreFailed)
     def _store_failed(self, message: StoreFailed) -> None:
@@ -298,11 +295,21 @@ class PlumblineApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; say what goes on."""
-        runs = f"{self.live} run{'s go' if self.live != 1 else ' goes'} on"
-        self.exit(
-            message=f"{runs} without this window; plumbline shows {'them' if self.live != 1 else 'it'} again."
-            if self.live
-            else None
+        self.exit(message=await self._farewell())
+
+    async def _farewell(self) -> str | None:
+        if self._store is None:
+            return None
+        try:
+            live = await asyncio.to_thread(self.intents.live, self._store)
+        except PlumblineError:
+            return None
+        if live == 0:
+            return None
+        return (
+            "1 run goes on; plumbline shows it again."
+            if live == 1
+            else f"{live} runs go on; plumbline shows them again."
         )
 
     def _fatal_error(self) -> None:

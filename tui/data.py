@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.15  # seconds between looks at the version: one pragma, no table is read
 _LOOK_FOR_DISPATCHER = 1.0  # seconds
+_PAUSE = 2.0  # seconds after a failed look
 TAIL = 24  # points behind a sparkline
 
 
@@ -82,26 +83,28 @@ class StoreWatcher:
             self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        store = None
-        while store is None and not self._stopped.is_set():
-            if self._path.exists():
-                try:
-                    store = _open(self._path)
-                except PlumblineError as error:
-                    self._app.post_message(StoreFailed(error))
-                    return
-            else:
-                self._stopped.wait(_POLL)
+        store = self._opened()
         if store is None:
             return
+        self._app.post_message(StoreOpened(store))
+        while not self._stopped.is_set():
+            try:
+                self._follow(store)
+            except PlumblineError as error:
+                self._app.post_message(StoreFailed(error))
+                self._stopped.wait(_PAUSE)
+        store.close()
+
+    def _opened(self) -> Store | None:
+        """Return the database as soon as its file is there; null when it cannot be opened, or when told to stop."""
+        while not self._path.exists():
+            if self._stopped.wait(_POLL):
+                return None
         try:
-            self._app.post_message(StoreOpened(store))
-            self._follow(store)
+            return _open(self._path)
         except PlumblineError as error:
             self._app.post_message(StoreFailed(error))
-        finally:
-            self._stopped.wait()
-            store.close()
+            return None
 
     def _follow(self, store: Store) -> None:
         version, looks, every = store.data_version(), 0, round(_LOOK_FOR_DISPATCHER / _POLL)
@@ -119,7 +122,7 @@ class StoreWatcher:
 def _open(path: Path) -> Store:
     from engine.store.database import Store
 
-    return Store.open(path, create=False)
+    return Store.open(path)
 
 
 def _dispatcher_pid(path: Path) -> int | None:

@@ -127,6 +127,12 @@ class Intents:
         self.wake()
         return identity
 
+    def live(self, store: Store) -> int:
+        """Return how many experiments have not ended."""
+        from engine.store import experiments
+
+        return sum(not experiment.state.ended for experiment in experiments.list_experiments(store, archived=True))
+
     def risk(self, store: Store, identity: str) -> Risk:
         """Return what is lost when the experiment stops at once."""
         from engine.store import events, experiments

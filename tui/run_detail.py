@@ -42,22 +42,39 @@ class Detail:
     seconds_per_step: float | None
 
 
-def read_detail(store: Store, identity: str) -> Detail:
-    """Return what is known now. Raises NotFound after a deletion."""
-    from engine.spec.canonical import diff
-    from engine.store import events, experiments, facts
+class DetailReader:
+    """Reads an experiment, compares its spec with its parent's once, and is for one thread at a time."""
 
-    experiment = experiments.get(store, identity)
-    differences: Mapping[str, tuple[object, object]] = {}
-    if experiment.parent_id is not None:
-        differences = diff(experiments.get_spec(store, experiment.parent_id), experiments.get_spec(store, identity))
-    return Detail(
-        experiment=experiment,
-        differences=differences,
-        events=events.list_events(store, identity, limit=_MOST_EVENTS, newest=True),
-        artifacts=facts.artifacts(store, identity),
-        seconds_per_step=experiment.last.get("seconds_per_step"),
-    )
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._differences: dict[tuple[str, str], Mapping[str, tuple[object, object]]] = {}
+
+    def read(self, identity: str) -> Detail:
+        """Return what is known now. Raises NotFound after a deletion."""
+        from engine.store import events, experiments, facts
+
+        store = self._store
+        experiment = experiments.get(store, identity)
+        return Detail(
+            experiment=experiment,
+            differences=self._compare(experiment),
+            events=events.list_events(store, identity, limit=_MOST_EVENTS, newest=True),
+            artifacts=facts.artifacts(store, identity),
+            seconds_per_step=experiment.last.get("seconds_per_step"),
+        )
+
+    def _compare(self, experiment: Experiment) -> Mapping[str, tuple[object, object]]:
+        from engine.spec.canonical import diff
+        from engine.store import experiments
+
+        parent = experiment.parent_id
+        if parent is None:
+            return {}
+        key = (parent, experiment.spec_hash)
+        if key not in self._differences:
+            before = experiments.get_spec(self._store, parent)
+            self._differences[key] = diff(before, experiments.get_spec(self._store, experiment.id))
+        return self._differences[key]
 
 
 def detail_text(detail: Detail, now: float, width: int) -> Content:

@@ -171,7 +171,7 @@ class LaunchScreen(Screen[str | None]):
             else f"{nodes} node{'s' if nodes != 1 else ''} of {_near(plan.request.hostfile)}"
         )
         question = f"Launch {visible(plan.name) or plan.spec.kind} on {visible(place)}?"
-        cost = f"It takes {ranks} slot{'s' if ranks != 1 else ''} as soon as they are free."
+        cost = f"It starts as soon as {ranks} slot{'s are' if ranks != 1 else ' is'} free."
         screen = ConfirmScreen(question, verb="Launch", cost=cost, command=plan.request.command(app.named_database))
         if not await app.push_screen_wait(screen):
             return

@@ -27,7 +27,7 @@ from tui.widgets.top_line import TopLine
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
     from tui.app import PlumblineApp
-    from tui.run_detail import Detail
+    from tui.run_detail import Detail, DetailReader
 
 _REST = 8.0  # times what a read took is waited before the next one, so that reading never takes the machine
 _EMPTY = """\
@@ -76,6 +76,7 @@ class RunsScreen(Screen[None]):
         self._not_before = 0.0
         self._wanted: str | None = None  # to select as soon as it is in the list
         self._detail: Detail | None = None
+        self._detail_reader: DetailReader | None = None
         self._detail_reading: str | None = None
         self._story_text = Content()
         self._top = TopLine("Runs")
@@ -152,7 +153,6 @@ class RunsScreen(Screen[None]):
         self._reading = False
         self._not_before = time.monotonic() + _REST * message.seconds
         self.overview = message.overview
-        self.plumbline.live = sum(not experiment.state.ended for experiment in message.overview.experiments)
         self._show_list()
         self._load_detail()
         self._catch_up()
@@ -219,6 +219,9 @@ class RunsScreen(Screen[None]):
         self._load_detail()
         self._tell()
 
+    def on_screen_resume(self) -> None:
+        self.reload()
+
     def on_resize(self) -> None:
         self.call_after_refresh(self._load_detail)
         self.call_after_refresh(self._show_detail)
@@ -233,10 +236,12 @@ class RunsScreen(Screen[None]):
 
     @work(thread=True, group="detail")
     def _read_detail(self, identity: str) -> None:
-        from tui.run_detail import read_detail
+        from tui.run_detail import DetailReader
 
+        if self._detail_reader is None:
+            self._detail_reader = DetailReader(self.plumbline.store)
         try:
-            self.post_message(self.DetailLoaded(read_detail(self.plumbline.store, identity)))
+            self.post_message(self.DetailLoaded(self._detail_reader.read(identity)))
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
 

@@ -1,0 +1,61 @@
+"""The table of actions: complete, without clashes, and true to the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from engine.cli.__main__ import COMMANDS
+from tests.tui.world import World
+from tui import actions
+from tui.actions import ACTIONS, Context
+from tui.app import PlumblineApp
+from tui.screens.runs import RunsScreen
+
+
+def test_no_key_means_two_things_on_one_screen() -> None:
+    keys = list(itertools.chain.from_iterable(entry.keys.split(",") for entry in ACTIONS))
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("entry", ACTIONS, ids=lambda entry: entry.id)
+def test_every_action_has_a_handler_and_names_a_command_that_exists(entry: actions.Action) -> None:
+    place, _, method = entry.handler.partition("(")[0].partition(".")
+    owner = {"app": PlumblineApp, "screen": RunsScreen}[place]
+    assert callable(getattr(owner, f"action_{method}"))
+    if entry.cli is not None:
+        assert entry.cli.split()[0] in COMMANDS
+
+
+def test_read_only_refuses_whatever_writes(world: World) -> None:
+    from engine.store import experiments
+
+    experiment = experiments.get(world.store, world.add("one"))
+    looking = Context(experiment, readonly=True)
+    refused = {entry.id for entry in ACTIONS if (entry.refusal(looking) or "").startswith("Read-only")}
+    assert refused == {"new", "interrupt", "kill", "resume", "archive"}
+
+
+def test_what_cannot_be_done_says_why(world: World) -> None:
+    from engine.store import experiments
+
+    queued = experiments.get(world.store, world.add("one"))
+    refusals = {entry.id: entry.refusal(Context(queued)) for entry in ACTIONS}
+    assert {name for name, refusal in refusals.items() if refusal} == {"resume", "archive"}
+    assert queued.id in (refusals["resume"] or "")
+    empty = {entry.id for entry in ACTIONS if entry.refusal(Context())}
+    assert empty == {"open", "interrupt", "kill", "resume", "archive", "copy"}
+
+
+def test_the_twin_names_the_experiment_and_a_database_that_is_not_the_default(world: World) -> None:
+    from engine.store import experiments
+
+    experiment = experiments.get(world.store, world.add("one"))
+    kill = actions.find("kill")
+    assert kill is not None
+    assert kill.twin(Context(experiment), None) == f"engine stop {experiment.id} --now"
+    assert kill.twin(Context(experiment), "/a b/x.db") == f"engine stop {experiment.id} --now --db '/a b/x.db'"
+    renamed = dataclasses.replace(kill, cli=None)
+    assert renamed.twin(Context(experiment), None) is None

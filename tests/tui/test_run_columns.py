@@ -1,0 +1,60 @@
+"""The columns of the run list."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from engine.store import experiments
+from tests.tui.world import HOSTILE, World
+from tui.widgets.run_columns import COLUMNS, GAP, align, fit, row
+
+
+@pytest.fixture
+def experiment(world: World) -> experiments.Experiment:
+    identity = world.add("one", tags=("a", "b"))
+    world.begin(identity)
+    world.train(identity, range(1, 43))
+    return experiments.get(world.store, identity)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(width=st.integers(8, 250), name=st.text(min_size=1, max_size=60))
+def test_columns_fill_no_more_than_the_width(experiment: experiments.Experiment, width: int, name: str) -> None:
+    rows = [row(dataclasses.replace(experiment, name=name), time.time())]
+    columns = fit(width, rows)
+    assert sum(size + GAP for _, size in columns) - GAP <= max(width, 8)
+    assert [column for column in COLUMNS if column in [chosen for chosen, _ in columns]] == [c for c, _ in columns]
+    for column, size in columns:
+        assert cell_len(align(rows[0][column.key].text, size, right=column.right)) == size
+
+
+def test_narrow_lists_keep_what_matters_most(experiment: experiments.Experiment) -> None:
+    rows = [row(experiment, time.time())]
+    kept = {width: [column.key for column, _ in fit(width, rows)] for width in (8, 40, 76, 200)}
+    assert kept[8] == ["id"]
+    assert {"id", "name", "state", "step"} <= set(kept[40]) | {"step"}
+    assert {"id", "name", "state", "step", "loss", "curve", "age", "progress"} == set(kept[76])
+    assert kept[200] == [column.key for column in COLUMNS]
+
+
+def test_a_row_tells_state_in_a_word_progress_and_a_bad_loss(experiment: experiments.Experiment) -> None:
+    cells = row(experiment, time.time())
+    assert cells["state"].text == "● running"
+    assert (cells["step"].text, cells["progress"].text) == ("42/100", "42%")
+    assert (cells["loss"].text, cells["speed"].text) == ("0.0476", "12k")
+    bad = row(dataclasses.replace(experiment, last={"loss": math.nan}), time.time())["loss"]
+    assert (bad.text, bad.ink) == ("nan", "bad")
+
+
+def test_hostile_names_and_tags_are_shown_and_not_obeyed(experiment: experiments.Experiment) -> None:
+    cells = row(dataclasses.replace(experiment, name=HOSTILE, tags=(HOSTILE,)), time.time())
+    for text in (cells["name"].text, cells["tags"].text):
+        assert text.isprintable()
+        assert "[red]gone[/red]" in text

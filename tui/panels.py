@@ -1,0 +1,121 @@
+"""Which charts a run shows, in which order, and what stands in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.telemetry.metrics import unit_of
+from tui.canvas.axis import Scale
+from tui.canvas.charset import current
+from tui.canvas.frame import Ink, line_ink
+from tui.canvas.numbers import duration, exact, short
+from tui.canvas.plot import Line, Mark, Plot, Span, nearest_index
+from tui.curves import Curves, XMode
+
+Panel = tuple[str, ...]  # names of the series of one chart, the first one gives it its name
+
+_TRAINING: tuple[Panel, ...] = (
+    ("lr",),
+    ("grad_norm",),
+    ("tokens_per_second",),
+    ("seconds_per_step",),
+    ("memory_bytes",),
+)
+_BY_KIND: dict[str, tuple[Panel, ...]] = {
+    "sft": (("loss", "eval_loss"), *_TRAINING),
+    "rm": (("loss", "eval_loss"), ("accuracy", "eval_accuracy"), ("margin", "eval_margin"), *_TRAINING),
+    "ppo": (
+        ("score",),
+        ("kl",),
+        ("entropy",),
+        ("value_loss",),
+        ("response_length",),
+        ("clip_fraction",),
+        ("policy_loss",),
+        *_TRAINING,
+    ),
+}
+_LAST = ("perplexity", "eval_perplexity", "samples_per_second", "tokens", "epoch")  # told by others already
+SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What all charts of a screen share."""
+
+    mode: XMode = XMode.STEP
+    smoothing: float = 0.6
+    window: tuple[float, float] | None = None  # null: everything
+    crosshair: float | None = None
+
+    def smoother(self, by: int) -> View:
+        """Return the view `by` notches smoother."""
+        at = SMOOTHING_STEPS.index(self.smoothing) + by
+        return replace(self, smoothing=SMOOTHING_STEPS[min(max(at, 0), len(SMOOTHING_STEPS) - 1)])
+
+
+def panels(kind: str, names: Iterable[str]) -> list[Panel]:
+    """Return the charts of a run that logged the series `names`: those of its kind first, then the rest."""
+    left = set(names)
+    chosen: list[Panel] = []
+    for panel in _BY_KIND.get(kind, (("loss", "eval_loss"), *_TRAINING)):
+        present = tuple(name for name in panel if name in left)
+        if present:
+            chosen.append(present)
+            left -= set(present)
+    rest = sorted(left, key=lambda name: (_LAST.index(name) if name in _LAST else -1, name))
+    return [*chosen, *((name,) for name in rest)]
+
+
+def plot(panel: Panel, curves: Curves, view: View, scale: Scale, marks: Sequence[tuple[int, str]]) -> Plot:
+    """Return one chart. marks: (step, kind)."""
+    lines = []
+    for color, name in enumerate(panel):
+        x, y = curves.x(name, view.mode), curves.series[name].value
+        # a few evaluations are points, not noise to smooth away
+        sparse = color > 0 and y.size < 100
+        lines.append(Line(name, x, y, color, 0.0 if sparse else view.smoothing))
+    places = ((curves.x_of_step(step, view.mode), kind) for step, kind in marks)
+    return Plot(
+        lines=lines,
+        title=_title(panel, curves, view, lines),
+        aside=_aside(view, scale),
+        marks=[Mark(x, kind) for x, kind in places if x is not None],
+        scale=scale,
+        x_name=view.mode,
+        x_is_time=view.mode is XMode.ELAPSED,
+        x_range=view.window,
+        crosshair=view.crosshair,
+    )
+
+
+def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line]) -> list[Span]:
+    spans: list[Span] = []
+    for color, (name, line) in enumerate(zip(panel, lines, strict=True)):
+        at = line.x.size - 1 if view.crosshair is None else nearest_index(line.x, view.crosshair)
+        marker = f"  {current().markers[color]} " if color else ""
+        spans += [(marker, line_ink(color)), (f"{name} ", Ink.NAME if color == 0 else Ink.ASIDE)]
+        if at is None or at < 0:
+            continue
+        value = float(line.y[at])
+        ink = line_ink(color) if np.isfinite(value) else Ink.NOTICE
+        unit = unit_of(name)
+        number = exact(value) if view.crosshair is not None else duration(value) if unit == "s" else short(value)
+        spans.append((number, ink))
+        if color == 0 and unit and not (unit == "s" and view.crosshair is None):
+            spans.append((f" {unit}", Ink.ASIDE))
+        if view.crosshair is not None:
+            spans.append((f" @{curves.series[name].step[at]}", Ink.ASIDE))
+    return spans
+
+
+def _aside(view: View, scale: Scale) -> list[Span]:
+    parts = [f"s {view.smoothing:g}"] if view.smoothing else []
+    if scale is not Scale.LINEAR:
+        parts.append(scale.value)
+    if view.window is not None:
+        parts.append("zoom")
+    return [(f" {current().separator} ".join(parts), Ink.ASIDE)] if parts else []

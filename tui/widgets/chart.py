@@ -1,0 +1,122 @@
+"""The widget over the canvas: it repaints only the cells that changed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.canvas.frame import SERIES_INKS, Frame, Ink, changed_spans, line_ink, runs
+from tui.canvas.plot import Plot, draw
+
+_PARTS = {
+    Ink.AXIS: "chart--axis",
+    Ink.LABEL: "chart--label",
+    Ink.NAME: "chart--name",
+    Ink.ASIDE: "chart--aside",
+    Ink.NOTICE: "chart--notice",
+    Ink.CROSSHAIR: "chart--crosshair",
+    Ink.MARK: "chart--mark",
+}
+
+
+class Chart(Widget, can_focus=True):
+    """One chart of a `Plot`."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *_PARTS.values(),
+        *(f"chart--line-{color}" for color in range(SERIES_INKS)),
+        *(f"chart--band-{color}" for color in range(SERIES_INKS)),
+    }
+
+    DEFAULT_CSS = """
+    Chart {
+        width: 1fr;
+        height: 1fr;
+        .chart--axis { color: $foreground 25%; }
+        .chart--label { color: $foreground 55%; }
+        .chart--name { color: $foreground; text-style: bold; }
+        .chart--aside { color: $foreground 55%; }
+        .chart--notice { color: $error; text-style: bold; }
+        .chart--crosshair { color: $foreground 45%; }
+        .chart--mark { color: $warning; }
+        .chart--line-0 { color: $accent; }
+        .chart--line-1 { color: $success; }
+        .chart--line-2 { color: $warning; }
+        .chart--line-3 { color: $secondary; }
+        .chart--line-4 { color: $error; }
+        .chart--line-5 { color: $primary; }
+        .chart--line-6 { color: $foreground; }
+        .chart--line-7 { color: $foreground 60%; }
+        .chart--band-0 { color: $accent 35%; }
+        .chart--band-1 { color: $success 35%; }
+        .chart--band-2 { color: $warning 35%; }
+        .chart--band-3 { color: $secondary 35%; }
+        .chart--band-4 { color: $error 35%; }
+        .chart--band-5 { color: $primary 35%; }
+        .chart--band-6 { color: $foreground 35%; }
+        .chart--band-7 { color: $foreground 25%; }
+        &:focus .chart--axis { color: $accent 60%; }
+        &:focus .chart--name { color: $accent; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.frame = Frame.blank(1, 1)
+        self._plot = Plot(())
+        self._strips: list[Strip] = []
+        self._ink_styles: dict[int, Style] = {}
+
+    def show(self, plot: Plot) -> None:
+        """Draw a plot; only the spans of cells that differ from those on the screen are repainted."""
+        self._plot = plot
+        if self.size.width and self.size.height:
+            self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._ink_styles.clear()
+        self._strips = [self._strip(row) for row in range(len(self._strips))]
+
+    def render_line(self, y: int) -> Strip:
+        """Return a row of the frame; the same object as long as the row stays the same."""
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+
+    def _draw(self) -> None:
+        frame = draw(self._plot, self.size.width, self.size.height)
+        spans = changed_spans(self.frame if self._strips else None, frame)
+        self.frame = frame
+        rows = {row for row, _, _ in spans}
+        old = self._strips
+        self._strips = [
+            self._strip(row) if row in rows or row >= len(old) else old[row] for row in range(frame.glyphs.shape[0])
+        ]
+        if spans:
+            self.refresh(*(Region(start, row, stop - start, 1) for row, start, stop in spans))
+
+    def _strip(self, row: int) -> Strip:
+        glyphs, inks = self.frame.glyphs[row], self.frame.inks[row]
+        segments = [Segment("".join(glyphs[start:stop]), self._style(ink)) for start, stop, ink in runs(inks)]
+        return Strip(segments, len(glyphs))
+
+    def _style(self, ink: int) -> Style:
+        style = self._ink_styles.get(ink)
+        if style is None:
+            style = self._ink_styles[ink] = self._component_style(ink)
+        return style
+
+    def _component_style(self, ink: int) -> Style:
+        if ink == Ink.BLANK:
+            return self.rich_style
+        if ink in _PARTS:
+            return self.get_component_rich_style(_PARTS[Ink(ink)])
+        family = "band" if ink >= Ink.BAND else "line"
+        return self.get_component_rich_style(f"chart--{family}-{(ink - line_ink(0)) % SERIES_INKS}")
