@@ -1,0 +1,144 @@
+"""The one step that brings a run nearer to what should be. Pure: from what is known to what to do.
+
+Every decision rests on the database and on the nodes alone, never on what was decided before. So a dispatcher may be
+killed between any two lines: the next one sees the same facts and takes the same step again, and every step does no
+harm when it is taken twice.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.dispatch import reasons
+from engine.dispatch.observation import NodeView, Phase, Why
+from engine.errors import ExitCode
+from engine.telemetry.states import Desired, State
+
+CONNECT_SECONDS = 6.0  # after this long without an answer, the next failed try before the start is the last
+PATIENCE_SECONDS = 30.0  # longest wait for a silent node once the run has to end
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """All is as it should be, or something is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Check the nodes and lay everything ready on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the agents; those that run already stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Pass a signal to the agents of these nodes, by index: USR1 stops at a checkpoint, TERM at once."""
+
+    nodes: tuple[int, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Record the outcome."""
+
+    state: State
+    exit_code: ExitCode
+    reason: str | None = None
+
+
+Action = Nothing | Stage | Start | Signal | End
+
+_STOP_SIGNALS = frozenset({signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL})
+
+
+def decide(state: State, desired: Desired, nodes: Sequence[NodeView]) -> Action:
+    """Return the next step of an attempt that has not ended."""
+    if state is State.STAGING:
+        return _before_start(desired, nodes)
+    cause = _cause(state, nodes)
+    if state is State.STARTING and desired is Desired.RUN and cause is None:
+        return Start() if all(node.connected for node in nodes) else Nothing()
+    must_end = cause is not None or desired is Desired.STOP_NOW
+    if not all(_settled(node, must_end) for node in nodes):
+        alive = tuple(index for index, node in enumerate(nodes) if node.phase is Phase.ALIVE and node.connected)
+        name = "TERM" if must_end else "USR1"
+        return Signal(alive, name) if alive and (must_end or desired is Desired.STOP) else Nothing()
+    if any(node.ended and not node.drained and not _given_up(node) for node in nodes):
+        return Nothing()
+    return _outcome(desired, nodes, cause)
+
+
+def _before_start(desired: Desired, nodes: Sequence[NodeView]) -> Action:
+    """Nothing runs yet, so nothing needs to be undone."""
+    if desired is not Desired.RUN:
+        return End(State.STOPPED, ExitCode.INTERRUPTED, "stopped before it started.")
+    away = [node for node in nodes if not node.connected]
+    late = [node for node in away if node.problem is not None and node.silent_seconds >= CONNECT_SECONDS]
+    if late:
+        return _unreachable(late[0])
+    return Nothing() if away else Stage()
+
+
+def _cause(state: State, nodes: Sequence[NodeView]) -> End | None:
+    """Return how the run ends because of one of its nodes, if it does: a gang lives and dies together."""
+    # The peers of a dead agent fail as well, over broken connections; the dead agent comes first.
+    for node in nodes:
+        if node.phase is Phase.GONE or (node.phase is Phase.ABSENT and state is State.RUNNING):
+            return End(State.LOST, ExitCode.RUN_FAILED, reasons.agent_gone(node.host))
+    failed = [(node.exit, node.host) for node in nodes if node.exit is not None and node.exit.why is Why.RANK_FAILED]
+    if failed:
+        exit_, host = min(failed, key=lambda found: found[0].time)
+        told = f"a rank on {host} failed." if exit_.first is None else reasons.rank_failed(host, exit_.first)
+        return End(State.FAILED, ExitCode.RUN_FAILED, told)
+    for node in nodes:
+        if state is State.STARTING and _given_up(node):
+            return _unreachable(node)
+        if node.exit is not None and node.exit.why is Why.STOPPED:
+            return End(State.STOPPED, ExitCode.INTERRUPTED, f"stopped at once on {node.host}.")
+    return None
+
+
+def _settled(node: NodeView, must_end: bool) -> bool:
+    """Whether nothing more is to be expected of the node."""
+    return node.ended or node.phase is Phase.ABSENT or (must_end and _given_up(node))
+
+
+def _given_up(node: NodeView) -> bool:
+    return not node.connected and node.silent_seconds >= PATIENCE_SECONDS
+
+
+def _outcome(desired: Desired, nodes: Sequence[NodeView], cause: End | None) -> End:
+    whys = {node.exit.why for node in nodes if node.exit is not None}
+    if cause is not None and not _wanted(desired, nodes, cause):
+        return cause
+    if whys == {Why.OK} and all(node.exit is not None for node in nodes):
+        return End(State.SUCCEEDED, ExitCode.DONE)
+    silent = next((node for node in nodes if not node.ended and _given_up(node)), None)
+    if silent is not None:
+        told = f"stopped; {silent.host} could not be told: {silent.problem}"
+    elif all(node.phase is Phase.ABSENT for node in nodes):
+        told = "stopped before it started."
+    elif Why.INTERRUPTED in whys and whys <= {Why.OK, Why.INTERRUPTED}:
+        told = "stopped at a checkpoint."
+    else:
+        told = "stopped at once."
+    return End(State.STOPPED, ExitCode.INTERRUPTED, told)
+
+
+def _wanted(desired: Desired, nodes: Sequence[NodeView], cause: End) -> bool:
+    """Whether what looks like a failure is the stop that a person asked for."""
+    if desired is Desired.STOP:
+        # A rank that has not yet set up its handlers dies of the signal that asks it to stop.
+        ends = [node.exit.first for node in nodes if node.exit is not None and node.exit.first is not None]
+        return cause.exit_code is ExitCode.UNREACHABLE or any(end.signal in _STOP_SIGNALS for end in ends)
+    return desired is Desired.STOP_NOW
+
+
+def _unreachable(node: NodeView) -> End:
+    return End(State.FAILED, ExitCode.UNREACHABLE, f"{node.host} cannot be reached: {node.problem}")

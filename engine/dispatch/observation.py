@@ -1,0 +1,87 @@
+"""What is known of a run's nodes, as plain values: the eyes of `decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Why(StrEnum):
+    """How a node's share of a run ended, in the words of its exit record."""
+
+    OK = "ok"
+    RANK_FAILED = "rank_failed"
+    INTERRUPTED = "interrupted"  # at a checkpoint, as it was asked to
+    STOPPED = "stopped"  # at once
+
+
+class Phase(StrEnum):
+    """Where the agent of a run stands on one node."""
+
+    UNKNOWN = "unknown"  # not heard of by this dispatcher
+    ABSENT = "absent"  # no agent was started there
+    ALIVE = "alive"
+    EXITED = "exited"  # left its exit record
+    GONE = "gone"  # was started, and is dead without a record
+
+
+@dataclass(frozen=True, slots=True)
+class RankEnd:
+    """How one rank ended. Either code or signal; neither if it could not be started."""
+
+    rank: int
+    code: int | None
+    signal: int | None
+    tail: str = ""  # end of its log
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A node's exit record."""
+
+    why: Why
+    time: float  # seconds since the epoch by the node's clock
+    first: RankEnd | None = None  # the rank that failed first
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Exit:
+        """Return the record that stands in an exit.json. Raises ValueError if it is none."""
+        try:
+            first = document.get("first")
+            return cls(
+                Why(document["why"]),
+                float(document["time"]),
+                None if first is None else _rank_end(first),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the exit record cannot be read: {error!r}") from error
+
+
+def _rank_end(first: Mapping[str, Any]) -> RankEnd:
+    code, number = first.get("code"), first.get("signal")
+    return RankEnd(
+        int(first["rank"]),
+        None if code is None else int(code),
+        None if number is None else int(number),
+        str(first.get("tail") or ""),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node of a run, as it is known at a moment."""
+
+    host: str
+    phase: Phase = Phase.UNKNOWN
+    exit: Exit | None = None  # with phase EXITED
+    drained: bool = False  # all that the run wrote there is in the mirror and the database
+    connected: bool = True
+    silent_seconds: float = 0.0  # since it was last heard, or since one began to call it
+    problem: str | None = None  # why it is silent
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of the run lives there any more, for all that is known."""
+        return self.phase in (Phase.EXITED, Phase.GONE)
