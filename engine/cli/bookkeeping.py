@@ -1,0 +1,113 @@
+"""`engine rename|tag|note|archive|restore|delete`: names and order; nothing here touches a run."""
+
+from __future__ import annotations
+
+import click
+
+from engine.cli.output import print_json
+from engine.cli.settings import Settings, global_options, pass_settings
+from engine.errors import Refused
+
+
+def _done(settings: Settings, ids: list[str]) -> None:
+    if settings.json:
+        print_json([{"id": identity} for identity in ids])
+    else:
+        click.echo("\n".join(ids))
+
+
+@click.command()
+@click.argument("reference", metavar="EXP")
+@click.argument("name")
+@global_options
+@pass_settings
+def rename(settings: Settings, reference: str, name: str) -> None:
+    """Give an experiment another name."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    identity = experiments.resolve(store, reference)
+    experiments.rename(store, identity, name)
+    _done(settings, [identity])
+
+
+@click.command()
+@click.argument("reference", metavar="EXP")
+@click.argument("tags", nargs=-1, required=True)
+@click.option("--remove", is_flag=True, help="Take the tags away.")
+@global_options
+@pass_settings
+def tag(settings: Settings, reference: str, tags: tuple[str, ...], remove: bool) -> None:
+    """Add tags to an experiment, or take them away."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    identity = experiments.resolve(store, reference)
+    (experiments.remove_tags if remove else experiments.add_tags)(store, identity, tags)
+    _done(settings, [identity])
+
+
+@click.command()
+@click.argument("reference", metavar="EXP")
+@click.argument("text")
+@global_options
+@pass_settings
+def note(settings: Settings, reference: str, text: str) -> None:
+    """Write a line about an experiment; an empty one takes it away."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    identity = experiments.resolve(store, reference)
+    experiments.set_note(store, identity, text)
+    _done(settings, [identity])
+
+
+@click.command()
+@click.argument("references", metavar="EXP…", nargs=-1, required=True)
+@global_options
+@pass_settings
+def archive(settings: Settings, references: tuple[str, ...]) -> None:
+    """Take experiments out of the list; restore brings them back."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    ids = [experiments.resolve(store, reference) for reference in references]
+    for identity in ids:
+        experiments.archive(store, identity)
+    _done(settings, ids)
+
+
+@click.command()
+@click.argument("references", metavar="EXP…", nargs=-1, required=True)
+@global_options
+@pass_settings
+def restore(settings: Settings, references: tuple[str, ...]) -> None:
+    """Bring archived experiments back into the list."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    ids = [experiments.resolve(store, reference) for reference in references]
+    for identity in ids:
+        experiments.restore(store, identity)
+    _done(settings, ids)
+
+
+@click.command()
+@click.argument("references", metavar="EXP…", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@global_options
+@pass_settings
+def delete(settings: Settings, references: tuple[str, ...], yes: bool) -> None:
+    """Delete experiments and all that was measured, for good. The files on the nodes stay."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    ids = [experiments.resolve(store, reference) for reference in references]
+    if not yes:
+        if not click.get_text_stream("stdin").isatty():
+            raise Refused("delete asks first, and there is no terminal to ask on.", hint="Add --yes.")
+        if not click.confirm(f"Delete {', '.join(ids)} with all points, events and samples?", default=False, err=True):
+            raise Refused("nothing was deleted.")
+    for identity in ids:
+        experiments.delete(store, identity)
+    _done(settings, ids)

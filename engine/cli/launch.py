@@ -1,0 +1,80 @@
+"""`engine launch`: record the intent, start the dispatcher, and wait if asked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli.output import print_json, say
+from engine.cli.settings import Settings, global_options, pass_settings
+from engine.errors import Refused
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--hostfile", type=click.Path(path_type=Path), help="Where it runs (default: this machine, one slot).")
+@click.option("--name", help="Name of the experiment.")
+@click.option("--tag", "tags", multiple=True, help="A tag.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
+@click.option("--after", multiple=True, metavar="EXP", help="Start when this experiment has succeeded.")
+@click.option("--wait", is_flag=True, help="Wait until all have ended; the exit code is their outcome.")
+@global_options
+@pass_settings
+def launch(
+    settings: Settings,
+    files: tuple[Path, ...],
+    hostfile: Path | None,
+    name: str | None,
+    tags: tuple[str, ...],
+    overrides: tuple[str, ...],
+    after: tuple[str, ...],
+    wait: bool,
+) -> int:
+    """Queue the specs FILE… as experiments and print their ids."""
+    from engine.cluster.hostfile import load_hostfile
+    from engine.dispatch.lifecycle import ensure_running
+    from engine.spec.loading import load_spec
+    from engine.spec.models import KINDS_TO_COME
+    from engine.spec.resolve import input_paths, with_absolute_paths
+    from engine.store import experiments
+
+    specs = []
+    hosts = load_hostfile(hostfile) if hostfile is not None else None
+    for file in files:
+        spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
+        if spec.kind in KINDS_TO_COME:
+            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft can.", where=str(file))
+        if hosts is None:
+            missing = [str(path) for path in input_paths(spec) if not path.exists()]
+            if missing:
+                raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(file))
+        specs.append(spec)
+
+    store = settings.open_store(create=True)
+    parents = [experiments.resolve(store, reference) for reference in after]
+    ids = [
+        experiments.create(
+            store,
+            spec,
+            name=name,
+            tags=tags,
+            hostfile=str(hosts.path) if hosts is not None and hosts.path is not None else None,
+            hostfile_text=hosts.text if hosts is not None else None,
+            after=parents,
+        )
+        for spec in specs
+    ]
+    ensure_running(settings.database)
+    if wait:
+        from engine.cli.watch import watch_until_ended
+
+        if not settings.json:
+            click.echo("\n".join(ids))
+        return watch_until_ended(settings, store, ids)
+    if settings.json:
+        print_json([{"id": identity} for identity in ids])
+    else:
+        click.echo("\n".join(ids))
+        say(settings, f"engine watch {' '.join(ids)} follows; plumbline shows all.")
+    return 0

@@ -1,0 +1,116 @@
+"""How data is printed: JSON documents for programs, aligned tables for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from engine.cli.settings import Settings
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 UTC, milliseconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def json_number(value: float | None) -> float | None:
+    """A number that JSON has: NaN and infinities become null."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def json_metrics(metrics: Mapping[str, float | None]) -> dict[str, Any]:
+    """Metrics for a JSON document; what is not finite is null, with a sibling flag `NAME_nonfinite`."""
+    document: dict[str, Any] = {}
+    for name, value in metrics.items():
+        document[name] = json_number(value)
+        if value is not None and not math.isfinite(value):
+            document[f"{name}_nonfinite"] = str(value)
+    return document
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2))
+
+
+def print_json_line(document: Any) -> None:
+    """One JSON object on one line of stdout, at once."""
+    click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    sys.stdout.flush()
+
+
+def say(settings: Settings, sentence: str) -> None:
+    """A sentence for people, on stderr."""
+    if not settings.quiet:
+        click.echo(sentence, err=True)
+
+
+def visible(text: str) -> str:
+    """The text with every control and bidirectional character shown instead of obeyed; tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible_character(character) for character in text)
+
+
+def _visible_character(character: str) -> str:
+    if character == "\t" or character.isprintable():
+        return character
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _width(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """An aligned table; the columns whose index is in `right` are aligned to the right."""
+    cells = [[visible(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(_width(row[column]) for row in cells) for column in range(len(header))]
+    lines = []
+    for row in cells:
+        parts = []
+        for column, cell in enumerate(row):
+            gap = " " * (widths[column] - _width(cell))
+            parts.append(gap + cell if column in right else cell + gap)
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """A number at four significant digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in its two largest units: "3s", "4m10s", "2h05m", "3d04h"."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

@@ -1,0 +1,163 @@
+"""`engine ls`, `stop`, `resume`, `clone`: experiments, and what a person wants of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.output import duration, iso_time, json_metrics, number, print_json, say, table
+from engine.cli.selection import matches
+from engine.cli.settings import Settings, global_options, pass_settings
+from engine.errors import InvalidInput
+from engine.telemetry.states import Desired
+
+if TYPE_CHECKING:
+    from engine.store.experiments import Experiment
+
+
+def as_document(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as `engine ls --json` prints it."""
+    return {
+        "id": experiment.id,
+        "name": experiment.name,
+        "kind": experiment.kind,
+        "state": experiment.state,
+        "desired": experiment.desired,
+        "step": experiment.step,
+        "total_steps": experiment.total_steps,
+        "progress": experiment.progress,
+        "created_at": iso_time(experiment.created_at),
+        "started_at": iso_time(experiment.started_at),
+        "ended_at": iso_time(experiment.ended_at),
+        "heard_at": iso_time(experiment.heard_at),
+        "hostfile": experiment.hostfile,
+        "nodes": experiment.nodes,
+        "attempts": experiment.attempts,
+        "parent": experiment.parent_id,
+        "tags": list(experiment.tags),
+        "note": experiment.note,
+        "archived": experiment.archived_at is not None,
+        "last": json_metrics(experiment.last),
+        "reason": experiment.reason,
+        "exit_code": experiment.exit_code,
+    }
+
+
+_SORT_KEYS: dict[str, Callable[[Experiment], Any]] = {
+    "id": lambda experiment: experiment.id,
+    "name": lambda experiment: experiment.name,
+    "kind": lambda experiment: experiment.kind,
+    "state": lambda experiment: experiment.state,
+    "step": lambda experiment: experiment.step,
+    "created": lambda experiment: experiment.created_at,
+    "ended": lambda experiment: experiment.ended_at or 0.0,
+}
+
+
+@click.command()
+@click.option("--filter", "expression", default="", metavar="EXPR", help="kind:sft state:running tag:x -tag:y text")
+@click.option("--sort", default="-created", metavar="KEY", help="A key or a metric; a leading - turns it round.")
+@click.option("--all", "archived", is_flag=True, help="Archived ones, too.")
+@global_options
+@pass_settings
+def ls(settings: Settings, expression: str, sort: str, archived: bool) -> None:
+    """List the experiments, newest first."""
+    from engine.store import experiments
+
+    store = settings.open_store()
+    selected = [
+        experiment
+        for experiment in experiments.list_experiments(store, archived=archived)
+        if matches(experiment, expression)
+    ]
+    key = sort.removeprefix("-")
+    if key in _SORT_KEYS:
+        selected.sort(key=_SORT_KEYS[key], reverse=sort.startswith("-"))
+    elif any(key in experiment.last for experiment in selected) or not selected:
+        worst = float("-inf") if sort.startswith("-") else float("inf")
+        selected.sort(key=lambda experiment: experiment.last.get(key, worst), reverse=sort.startswith("-"))
+    else:
+        raise InvalidInput(f"cannot sort by {key}.", hint=f"Keys: {', '.join(_SORT_KEYS)}, or a metric.")
+    if settings.json:
+        print_json([as_document(experiment) for experiment in selected])
+        return
+    if not selected:
+        say(settings, "No experiments. engine launch FILE starts one.")
+        return
+    now = time.time()
+    rows = [
+        [
+            experiment.id,
+            experiment.name,
+            experiment.state,
+            f"{experiment.step}/{experiment.total_steps or '–'}",
+            number(experiment.last.get("loss")),
+            duration(now - experiment.created_at),
+            " ".join(experiment.tags),
+        ]
+        for experiment in selected
+    ]
+    click.echo(table(["ID", "NAME", "STATE", "STEP", "LOSS", "AGE", "TAGS"], rows, right=(3, 4, 5)))
+
+
+@click.command()
+@click.argument("references", metavar="EXP…", nargs=-1, required=True)
+@click.option("--now", is_flag=True, help="At once, without a checkpoint.")
+@global_options
+@pass_settings
+def stop(settings: Settings, references: tuple[str, ...], now: bool) -> None:
+    """Stop at the end of the step, with a checkpoint; or at once."""
+    from engine.dispatch.lifecycle import ensure_running
+    from engine.store import experiments
+
+    store = settings.open_store()
+    ids = [experiments.resolve(store, reference) for reference in references]
+    for identity in ids:
+        experiments.set_desired(store, identity, Desired.STOP_NOW if now else Desired.STOP)
+    ensure_running(settings.database)
+    if settings.json:
+        print_json([{"id": identity} for identity in ids])
+    else:
+        click.echo("\n".join(ids))
+
+
+@click.command()
+@click.argument("references", metavar="EXP…", nargs=-1, required=True)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
+@global_options
+@pass_settings
+def resume(settings: Settings, references: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    """Begin a new attempt, from the last good checkpoint."""
+    from engine.dispatch.lifecycle import ensure_running
+    from engine.spec.loading import parse_spec
+    from engine.store import experiments
+
+    store = settings.open_store()
+    ids = [experiments.resolve(store, reference) for reference in references]
+    for identity in ids:
+        spec = parse_spec(experiments.spec_text(store, identity), identity, overrides) if overrides else None
+        experiments.resume(store, identity, spec)
+    ensure_running(settings.database)
+    if settings.json:
+        print_json([{"id": identity} for identity in ids])
+    else:
+        click.echo("\n".join(ids))
+
+
+@click.command()
+@click.argument("reference", metavar="EXP")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it here.")
+@global_options
+@pass_settings
+def clone(settings: Settings, reference: str, output: Path | None) -> None:
+    """Print an experiment's spec, to edit and launch again."""
+    from engine.cli.specs import write_or_print
+    from engine.spec.canonical import to_yaml
+    from engine.store import experiments
+
+    store = settings.open_store()
+    write_or_print(to_yaml(experiments.get_spec(store, experiments.resolve(store, reference)), comments=True), output)

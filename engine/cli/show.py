@@ -1,0 +1,81 @@
+"""`engine show`: one experiment, whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from engine.cli.output import iso_time, number, print_json, table, visible
+from engine.cli.runs import as_document
+from engine.cli.settings import Settings, global_options, pass_settings
+
+
+def _times_as_text(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: iso_time(value) if key == "time" or key.endswith("_at") else value for key, value in document.items()
+    }
+
+
+@click.command()
+@click.argument("reference", metavar="EXP")
+@global_options
+@pass_settings
+def show(settings: Settings, reference: str) -> None:
+    """Spec, attempts, lineage, artifacts, events and last metrics of one experiment."""
+    from engine.spec.canonical import flatten
+    from engine.store import attempts, events, experiments, facts, series
+    from engine.telemetry.metrics import unit_of
+
+    store = settings.open_store()
+    identity = experiments.resolve(store, reference)
+    experiment = experiments.get(store, identity)
+    spec_text = experiments.spec_text(store, identity)
+    tried = [_times_as_text(dataclasses.asdict(attempt)) for attempt in attempts.list_attempts(store, identity)]
+    happened = [_times_as_text(dataclasses.asdict(event)) for event in events.list_events(store, identity)]
+    made = [_times_as_text(dataclasses.asdict(artifact)) for artifact in facts.artifacts(store, identity)]
+    if settings.json:
+        document = as_document(experiment)
+        document |= {
+            "spec": spec_text,
+            "spec_hash": experiment.spec_hash,
+            "config": flatten(experiments.get_spec(store, identity)),
+            "attempts_list": tried,
+            "artifacts": made,
+            "events": happened,
+        }
+        print_json(document)
+        return
+    facts_shown = [
+        ("id", experiment.id),
+        ("name", experiment.name),
+        ("state", f"{experiment.state}{': ' + experiment.reason if experiment.reason else ''}"),
+        ("step", f"{experiment.step}/{experiment.total_steps or '–'}"),
+        ("created", iso_time(experiment.created_at) or ""),
+        ("started", iso_time(experiment.started_at) or "–"),
+        ("ended", iso_time(experiment.ended_at) or "–"),
+        ("hostfile", experiment.hostfile or "this machine"),
+        ("parent", experiment.parent_id or "–"),
+        ("tags", " ".join(experiment.tags) or "–"),
+        ("note", experiment.note or "–"),
+        ("folder", str(store.runs_dir / identity)),
+    ]
+    for key, value in facts_shown:
+        click.echo(f"{key:<10}{visible(value)}")
+    last = series.last(store, identity)
+    if last:
+        rows = [[name, number(value), unit_of(name) or "", str(step)] for name, (step, value) in sorted(last.items())]
+        click.echo("\n" + table(["METRIC", "LAST", "UNIT", "AT STEP"], rows, right=(1, 3)))
+    if tried:
+        rows = [
+            [str(attempt["number"]), str(attempt["state"]), str(attempt["resumed_step"] or 0), attempt["reason"] or ""]
+            for attempt in tried
+        ]
+        click.echo("\n" + table(["ATTEMPT", "STATE", "FROM STEP", "REASON"], rows, right=(0, 2)))
+    if made:
+        click.echo("\n" + table(["ARTIFACT", "PATH"], [[str(item["kind"]), str(item["path"])] for item in made]))
+    if happened:
+        rows = [[str(event["time"]), str(event["event"]), str(event["message"])] for event in happened[-20:]]
+        click.echo("\n" + table(["TIME", "EVENT", "MESSAGE"], rows))
+    click.echo("\n" + spec_text.rstrip())

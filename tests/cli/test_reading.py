@@ -1,0 +1,103 @@
+"""What the reading commands print, for people and for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Engine
+
+
+def test_ls_prints_the_documented_shape_and_filters_and_sorts(engine: Engine, filled: Path) -> None:
+    listed = engine("ls", "--json").json
+    assert [row["id"] for row in listed] == ["sft-0002", "sft-0001"]
+    first = listed[1]
+    assert first["name"] == "first" and first["step"] == first["total_steps"] == 20 and first["progress"] == 1.0
+    assert first["last"]["loss"] == pytest.approx(0.2) and first["tags"] == ["base"]
+    assert [row["id"] for row in engine("ls", "--filter", "tag:base", "--json").json] == ["sft-0001"]
+    assert [row["id"] for row in engine("ls", "--filter", "-tag:base", "--json").json] == ["sft-0002"]
+    assert [row["id"] for row in engine("--json", "ls", "--sort", "id").json] == ["sft-0001", "sft-0002"]
+    unknown = engine("ls", "--filter", "stat:running")
+    assert unknown.code == 2 and "Did you mean state?" in unknown.err
+
+
+def test_metrics_has_one_point_a_step_and_says_what_is_not_finite(engine: Engine, filled: Path) -> None:
+    document = engine("metrics", "first", "--json").json
+    assert document["id"] == "sft-0001"
+    loss = document["series"]["loss"]
+    assert loss["step"] == list(range(1, 21)) and len(set(loss["time"])) == 20
+    assert loss["value"][-1] == pytest.approx(0.2) and loss["unit"]
+    assert document["series"]["grad_norm"]["value"] == [None]
+    assert document["series"]["grad_norm"]["nonfinite"] == {"20": "nan"}
+    last = engine("metrics", "first", "--last", "--json").json
+    assert last["metrics"]["grad_norm"] is None and last["metrics"]["grad_norm_nonfinite"] == "nan"
+    csv = engine("metrics", "first", "--name", "loss", "--format", "csv").out.splitlines()
+    assert csv[0] == "name,step,time,value" and len(csv) == 21
+    missing = engine("metrics", "first", "--name", "los")
+    assert missing.code == 2 and "loss" in missing.err
+
+
+def test_samples_and_show_never_obey_what_the_model_wrote(engine: Engine, filled: Path) -> None:
+    assert "\x1b" not in engine("samples", "first").out
+    assert engine("samples", "first", "--json").json[0]["response"] == "In \x1b[31mZelt."
+    shown = engine("show", "first", "--json").json
+    assert shown["artifacts"][0]["path"] == "/x/export" and shown["config"]["train.lr"] == 2e-5
+    assert "first" in engine("show", "sft-0001").out
+
+
+def test_compare_shows_only_the_keys_that_differ(engine: Engine, filled: Path) -> None:
+    document = engine("compare", "first", "second", "--json").json
+    assert document["experiments"] == ["sft-0001", "sft-0002"]
+    assert document["config"] == {"train.lr": [2e-5, 1e-4]}
+    assert document["metrics"]["loss"] == [pytest.approx(0.2), None]
+    everything = engine("compare", "first", "second", "--all", "--json").json
+    assert everything["config"]["kind"] == ["sft", "sft"]
+
+
+def test_an_unknown_experiment_is_code_3_and_an_error_document(engine: Engine, filled: Path) -> None:
+    result = engine("show", "frist", "--json")
+    assert result.code == 3
+    assert result.json["error"]["code"] == 3 and result.json["error"]["message"]
+    assert "first" in result.err and "Traceback" not in result.err
+
+
+def test_a_missing_database_is_code_3_and_is_not_made(engine: Engine, database: Path) -> None:
+    assert engine("ls").code == 3
+    assert not database.exists()
+
+
+def test_query_reads_and_never_writes(engine: Engine, filled: Path) -> None:
+    assert engine("db", "query", "select count(*) as n from experiments", "--json").json == [{"n": 2}]
+    refused = engine("db", "query", "delete from experiments")
+    assert refused.code == 2 and len(engine("ls", "--json").json) == 2
+
+
+def test_bookkeeping_is_reversible_but_delete_asks(engine: Engine, filled: Path) -> None:
+    assert engine("archive", "first").code == 0
+    assert [row["id"] for row in engine("ls", "--json").json] == ["sft-0002"]
+    assert len(engine("ls", "--all", "--json").json) == 2
+    assert engine("restore", "sft-0001").code == 0
+    assert engine("tag", "first", "good", "old").code == 0
+    assert engine("tag", "first", "old", "--remove").code == 0
+    assert engine("note", "first", "lr too high").code == 0
+    assert engine("rename", "first", "best").code == 0
+    best = engine("show", "best", "--json").json
+    assert set(best["tags"]) == {"base", "good"} and best["note"] == "lr too high"
+    assert engine("delete", "best").code == 4
+    assert len(engine("ls", "--json").json) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("lanch",), "Did you mean launch?"),
+        (("ls", "--jsn"), "--json"),
+        (("compare", "first"), "two experiments"),
+        (("logs", "first", "--grep", "("), "not a regular expression"),
+    ],
+)
+def test_wrong_usage_is_code_2_and_one_sentence(engine: Engine, filled: Path, arguments: tuple[str, ...], says: str) -> None:
+    result = engine(*arguments)
+    assert result.code == 2
+    assert says in result.err and "Traceback" not in result.err and len(result.err.strip().splitlines()) == 1
