@@ -1,0 +1,40 @@
+# The entry points of Plumbline. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check test-cluster bench screenshots clean
+
+help: ## List the entry points
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything, once
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Plumbline needs Python 3.11 or newer; name it: make PYTHON=python3.11 …" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,rag,dev]'
+	@touch $@
+
+demo: install ## Fine-tune a tiny model on two nodes over SSH, and watch its loss fall (SEED=n for another world)
+	$(BIN)/engine demo --seed $(or $(SEED),0)
+
+test: install ## Style, types, architecture and tests, on a CPU without network
+	@tests/system-packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m 'not cluster'
+
+test-cluster: install ## The heavier suites: many nodes, faults, minutes
+	@tests/system-packages
+	$(BIN)/pytest -m cluster
+
+bench: install ## Measure: each benchmark prints what it measured, on which machine
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean: ## Remove what install and demo made
+	rm -rf $(VENV) demo
