@@ -78,7 +78,7 @@ def holder(database: Path) -> Holder | None:
 
 def _read(descriptor: int) -> Holder | None:
     try:
-        document: Any = json.loads(os.pread(descriptor, 4096, 0) or b"null")
+        document: Any = json.loads(os.pread(descriptor, 4096, 0).split(b"\n")[0] or b"null")
         return Holder(int(document["pid"]), float(document["started"]), bool(document["leaving"]))
     except (ValueError, KeyError, TypeError):
         return None  # it has just taken the lock and will write in an instant

@@ -1,0 +1,171 @@
+"""What the dispatcher does next, for everything that it can see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.dispatch.decide import (
+    CONNECT_SECONDS,
+    PATIENCE_SECONDS,
+    Action,
+    End,
+    Nothing,
+    Signal,
+    Stage,
+    Start,
+    decide,
+)
+from engine.dispatch.observation import Exit, NodeView, Phase, RankEnd, Why
+from engine.errors import ExitCode
+from engine.telemetry.states import Desired, State
+
+exits = st.builds(
+    Exit,
+    why=st.sampled_from(Why),
+    time=st.floats(0, 100),
+    first=st.none()
+    | st.builds(RankEnd, rank=st.integers(0, 7), code=st.integers(1, 255), signal=st.none())
+    | st.builds(RankEnd, rank=st.integers(0, 7), code=st.none(), signal=st.sampled_from([9, 10, 11, 15])),
+)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> NodeView:
+    phase = draw(st.sampled_from(Phase))
+    connected = draw(st.booleans())
+    return NodeView(
+        host=draw(st.sampled_from(["n1", "n2"])),
+        phase=phase,
+        exit=draw(exits) if phase is Phase.EXITED else None,
+        drained=draw(st.booleans()) if phase in (Phase.EXITED, Phase.GONE) else False,
+        connected=connected,
+        silent_seconds=0.0 if connected else draw(st.sampled_from([0.0, CONNECT_SECONDS, PATIENCE_SECONDS + 1])),
+        problem=None if connected else "no route to host",
+    )
+
+
+LIVE = st.sampled_from([State.STAGING, State.STARTING, State.RUNNING])
+nodes_seen = st.lists(views(), min_size=1, max_size=4)
+
+
+@given(LIVE, st.sampled_from(Desired), nodes_seen)
+def test_nothing_that_may_still_run_is_forgotten(state: State, desired: Desired, nodes: list[NodeView]) -> None:
+    action = decide(state, desired, nodes)
+    if isinstance(action, End) and state is not State.STAGING:
+        assert not any(node.connected and node.phase in (Phase.ALIVE, Phase.UNKNOWN) for node in nodes)
+        assert not any(node.connected and node.ended and not node.drained for node in nodes)
+
+
+@given(LIVE, st.sampled_from(Desired), nodes_seen)
+def test_a_run_succeeds_exactly_when_every_node_says_so(state: State, desired: Desired, nodes: list[NodeView]) -> None:
+    action = decide(state, desired, nodes)
+    everybody = all(node.exit is not None and node.exit.why is Why.OK for node in nodes)
+    if isinstance(action, End):
+        if action.state is State.SUCCEEDED:
+            assert everybody and action.exit_code is ExitCode.DONE
+        else:
+            assert action.exit_code is not ExitCode.DONE
+            assert action.reason and action.reason.strip()
+
+
+@given(LIVE, st.sampled_from(Desired), nodes_seen)
+def test_signals_go_to_living_agents_only_and_stop_now_never_asks_for_a_checkpoint(
+    state: State, desired: Desired, nodes: list[NodeView]
+) -> None:
+    action = decide(state, desired, nodes)
+    if isinstance(action, Signal):
+        assert action.nodes
+        assert all(nodes[index].connected and nodes[index].phase is Phase.ALIVE for index in action.nodes)
+        assert desired is not Desired.STOP_NOW or action.name == "TERM"
+
+
+@given(st.sampled_from([State.STARTING, State.RUNNING]), nodes_seen)
+def test_it_starts_nothing_once_a_stop_is_wanted(state: State, nodes: list[NodeView]) -> None:
+    for desired in (Desired.STOP, Desired.STOP_NOW):
+        assert not isinstance(decide(state, desired, nodes), Start | Stage)
+
+
+def node(phase: Phase = Phase.ALIVE, why: Why | None = None, first: RankEnd | None = None, **more: object) -> NodeView:
+    found = NodeView("n1", phase)
+    if why is not None:
+        found = replace(found, phase=Phase.EXITED, exit=Exit(why, 1.0, first), drained=True)
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+AWAY = {"connected": False, "problem": "no route to host."}
+KILLED = RankEnd(1, None, 9, "step 3\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "desired", "nodes", "expected"),
+    [
+        (State.STAGING, Desired.RUN, [node(Phase.UNKNOWN), node(Phase.UNKNOWN, **AWAY)], Nothing()),
+        (State.STAGING, Desired.RUN, [node(Phase.UNKNOWN), node(Phase.UNKNOWN)], Stage()),
+        (State.STARTING, Desired.RUN, [node(Phase.ABSENT), node()], Start()),
+        (State.STARTING, Desired.RUN, [node(Phase.ABSENT), node(**AWAY)], Nothing()),
+        (State.RUNNING, Desired.RUN, [node(), node()], Nothing()),
+        (State.RUNNING, Desired.RUN, [node(silent_seconds=1e6, **AWAY), node()], Nothing()),
+        (State.RUNNING, Desired.STOP, [node(), node(why=Why.OK)], Signal((0,), "USR1")),
+        (State.RUNNING, Desired.STOP_NOW, [node(), node()], Signal((0, 1), "TERM")),
+        (State.RUNNING, Desired.RUN, [node(why=Why.RANK_FAILED, first=KILLED), node()], Signal((1,), "TERM")),
+        (State.RUNNING, Desired.RUN, [node(why=Why.OK), node(why=Why.OK, drained=False)], Nothing()),
+        (State.RUNNING, Desired.RUN, [node(why=Why.OK)] * 2, End(State.SUCCEEDED, ExitCode.DONE)),
+    ],
+)
+def test_the_steps_of_a_life(state: State, desired: Desired, nodes: list[NodeView], expected: Action) -> None:
+    assert decide(state, desired, nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "desired", "nodes", "outcome", "code", "said"),
+    [
+        (
+            State.STAGING,
+            Desired.RUN,
+            [node(Phase.UNKNOWN, silent_seconds=CONNECT_SECONDS, **AWAY)],
+            State.FAILED,
+            ExitCode.UNREACHABLE,
+            "n1 cannot be reached: no route to host.",
+        ),
+        (State.STAGING, Desired.STOP, [node()], State.STOPPED, ExitCode.INTERRUPTED, "before it started"),
+        (State.STARTING, Desired.STOP, [node(Phase.ABSENT)], State.STOPPED, ExitCode.INTERRUPTED, "before it started"),
+        (
+            State.RUNNING,
+            Desired.RUN,
+            [node(why=Why.STOPPED), node(why=Why.RANK_FAILED, first=KILLED)],
+            State.FAILED,
+            ExitCode.RUN_FAILED,
+            "rank 1 (n1) was killed by SIGKILL: step 3",
+        ),
+        (State.RUNNING, Desired.STOP, [node(why=Why.INTERRUPTED)], State.STOPPED, ExitCode.INTERRUPTED, "checkpoint"),
+        (State.RUNNING, Desired.STOP_NOW, [node(why=Why.STOPPED)], State.STOPPED, ExitCode.INTERRUPTED, "at once"),
+        (
+            State.RUNNING,
+            Desired.RUN,
+            [node(Phase.GONE, drained=True), node(why=Why.RANK_FAILED)],
+            State.LOST,
+            ExitCode.RUN_FAILED,
+            "is gone without a record",
+        ),
+        (
+            State.RUNNING,
+            Desired.STOP_NOW,
+            [node(why=Why.STOPPED), node(silent_seconds=PATIENCE_SECONDS, **AWAY)],
+            State.STOPPED,
+            ExitCode.INTERRUPTED,
+            "could not be told: no route to host.",
+        ),
+        (State.RUNNING, Desired.STOP, [node(why=Why.OK)], State.SUCCEEDED, ExitCode.DONE, ""),
+    ],
+)
+def test_the_ends_of_a_life(
+    state: State, desired: Desired, nodes: list[NodeView], outcome: State, code: ExitCode, said: str
+) -> None:
+    action = decide(state, desired, nodes)
+    assert isinstance(action, End), action
+    assert (action.state, action.exit_code) == (outcome, code)
+    assert said in (action.reason or "")
