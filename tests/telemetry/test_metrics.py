@@ -1,0 +1,38 @@
+"""The table of metrics: complete for what the engine logs and the terminal UI shows."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+from engine.spec.models import Kind
+from engine.telemetry.metrics import HEADLINE, METRICS, unit_of
+from tui import panels
+
+
+def test_what_the_trainers_log_is_in_the_table() -> None:
+    train = Path(inspect.getfile(panels)).parents[1] / "engine" / "train"
+    logged: set[str] = set()
+    for file in sorted(train.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "metrics":
+                documents = [argument for argument in node.args if isinstance(argument, ast.Dict)]
+                logged |= {ast.literal_eval(key) for document in documents for key in document.keys if key is not None}
+    assert "loss" in logged and not logged - set(METRICS)
+
+
+def test_what_the_charts_name_is_in_the_table() -> None:
+    named = {name for shown in panels._BY_KIND.values() for panel in shown for name in panel} | set(panels._LAST)
+    assert not named - set(METRICS)
+
+
+def test_units_are_told_and_unknown_metrics_have_none() -> None:
+    assert (unit_of("loss"), unit_of("seconds_per_step"), unit_of("tokens_per_second")) == ("nats", "s", "tokens/s")
+    assert unit_of("recall@10") == unit_of("recall@k") == "1"
+    assert unit_of("recall@ten") is None and unit_of("my_own") is None
+    assert all(metric.unit and metric.meaning for metric in METRICS.values())
+
+
+def test_every_kind_has_a_headline() -> None:
+    assert set(HEADLINE) == {kind.value for kind in Kind} and set(HEADLINE.values()) <= set(METRICS)
