@@ -1,11 +1,17 @@
-"""The typed specs of every kind. A field's `description` is what `engine new` prints beside it."""
+"""The typed specs of every kind. A new kind needs nothing but its type here.
+
+A field's `description` is what `engine new` prints beside it, the `examples` of a required one are what `engine new`
+fills in, and `InputPath` marks what must exist before the launch. What a validator says continues the name of its
+section: "has both path and architecture".
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class Kind(StrEnum):
@@ -21,9 +27,31 @@ class Kind(StrEnum):
 # Kinds that validate already and cannot be launched yet.
 KINDS_TO_COME = frozenset({Kind.RM, Kind.PPO, Kind.RAG, Kind.EVAL})
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1  # of whole numbers: fits every library and the database
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number_type", "true and false are no numbers")
+    return value
+
+
+def _visit_path(value: str, info: ValidationInfo) -> str:
+    """Hand the path to the visitor of `engine.spec.resolve`, which may return another one."""
+    if not value or "\0" in value:
+        raise PydanticCustomError("path_type", "no path")
+    return info.context(value) if info.context is not None else value
+
+
+_NUMBER = BeforeValidator(_no_truth_value)
+_ONE_ZERO = AfterValidator(lambda value: value + 0.0)  # -0.0 is 0.0: equal specs print and hash alike
+Fraction = Annotated[float, Field(ge=0.0, le=1.0), _NUMBER, _ONE_ZERO]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0), _NUMBER, _ONE_ZERO]
+NonNegative = Annotated[float, Field(ge=0.0), _NUMBER, _ONE_ZERO]
+Positive = Annotated[float, Field(gt=0.0), _NUMBER]
+Count = Annotated[int, Field(ge=0, le=LARGEST), _NUMBER]
+PositiveInt = Annotated[int, Field(ge=1, le=LARGEST), _NUMBER]
+InputPath = Annotated[str, AfterValidator(_visit_path), Field(json_schema_extra={"allowed": "a path"})]
 
 
 class Section(BaseModel):
@@ -45,7 +73,7 @@ class Architecture(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.hidden_size % (2 * self.heads):
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of twice heads ({self.heads})")
+            raise ValueError(f"has hidden_size {self.hidden_size}, which is no multiple of twice heads ({self.heads})")
         return self
 
 
@@ -53,47 +81,51 @@ class Tokenizer(Section):
     """The tokenizer of a model made from scratch, trained on the corpus."""
 
     kind: Literal["word", "bpe"] = Field("word", description="word: one token a word; bpe: byte-level pieces")
-    corpus: tuple[str, ...] = Field((), description="text or JSONL files it is trained on; empty: the training data")
+    corpus: tuple[InputPath, ...] = Field(
+        (), description="text or JSONL files it is trained on; empty: the training data"
+    )
     vocabulary_size: PositiveInt = Field(8192, description="largest number of tokens")
 
 
 class Model(Section):
     """Where the weights come from: a folder, or a shape to start from scratch."""
 
-    path: str | None = Field(None, description="folder of a Hugging Face causal language model")
+    path: InputPath | None = Field(None, description="folder of a Hugging Face causal language model")
     architecture: Architecture | None = Field(None, description="instead of path: a model from scratch")
     tokenizer: Tokenizer | None = Field(None, description="instead of path: a tokenizer trained on the corpus")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.path is None) == (self.architecture is None):
-            raise ValueError("give either model.path or model.architecture, one of the two")
+        if self.path is None and self.architecture is None:
+            raise ValueError("needs either path or architecture")
+        if self.path is not None and self.architecture is not None:
+            raise ValueError("has both path and architecture; set one of the two to null")
         if self.path is not None and self.tokenizer is not None:
-            raise ValueError("model.tokenizer goes with model.architecture; a folder brings its own tokenizer")
+            raise ValueError("has path and tokenizer; a folder brings its own tokenizer, so set tokenizer to null")
         return self
 
 
 class Data(Section):
     """Training data: JSONL, CSV or Parquet files, or `datasets` folders."""
 
-    train: str = Field(description="file or folder to train on")
-    eval: str | None = Field(None, description="file or folder to evaluate on during training")
+    train: InputPath = Field(description="file or folder to train on", examples=["data/train.jsonl"])
+    eval: InputPath | None = Field(None, description="file or folder to evaluate on during training")
     format: Literal["auto", "chat", "prompt_response", "text", "truth_judged"] = Field(
         "auto",
-        description="chat: messages; prompt_response; text; truth_judged: TruthfulQA judge rows, true answers only",
+        description="auto; chat: messages; prompt_response; text; truth_judged: TruthfulQA judge rows, true answers",
     )
     eval_fraction: Fraction = Field(0.0, description="without eval: share of the questions held out for evaluation")
     prompt_key: str = Field("prompt", description="column of the prompt (format prompt_response)")
     response_key: str = Field("response", description="column of the response (format prompt_response)")
     text_key: str = Field("text", description="column of the text (format text)")
     messages_key: str = Field("messages", description="column of the messages (format chat)")
-    template: str | None = Field(
+    template: InputPath | None = Field(
         None, description="chat template file (Jinja); null: the tokenizer's own, or the plain one"
     )
     max_length: PositiveInt = Field(512, description="longest example, tokens; longer ones are truncated, without EOS")
     packing: bool = Field(False, description="put several examples into one row, without attention between them")
     loss_on: Literal["assistant", "all"] = Field(
-        "assistant", description="tokens that carry loss: answers only, or all"
+        "assistant", description="tokens that carry loss: of the assistant, or all"
     )
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
 
@@ -109,9 +141,9 @@ class Schedule(Section):
 class Optimizer(Section):
     """AdamW."""
 
-    beta1: Fraction = Field(0.9, description="decay of the first moment")
-    beta2: Fraction = Field(0.95, description="decay of the second moment")
-    eps: PositiveFloat = Field(1e-8, description="added to the denominator")
+    beta1: Decay = Field(0.9, description="decay of the first moment")
+    beta2: Decay = Field(0.95, description="decay of the second moment")
+    eps: Positive = Field(1e-8, description="added to the denominator")
     weight_decay: NonNegative = Field(0.0, description="decoupled weight decay; none on norms and biases")
 
 
@@ -119,17 +151,17 @@ class Train(Section):
     """How the trainer runs."""
 
     steps: PositiveInt | None = Field(None, description="optimiser steps; null: epochs counts")
-    epochs: PositiveFloat = Field(1.0, description="passes over the data, when steps is null")
+    epochs: Positive = Field(1.0, description="passes over the data, when steps is null")
     batch_size: PositiveInt = Field(64, description="examples (packed rows) per optimiser step, over all ranks")
     micro_batch_size: PositiveInt = Field(
         8, description="most examples per rank and forward pass; the batch need not divide evenly into it"
     )
-    lr: PositiveFloat = Field(2e-5, description="peak learning rate")
+    lr: Positive = Field(2e-5, description="peak learning rate")
     schedule: Schedule = Field(default_factory=Schedule, description="learning rate over the steps")
     optimizer: Optimizer = Field(default_factory=Optimizer, description="AdamW")
     clip: NonNegative = Field(1.0, description="largest gradient norm; 0: no clipping")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="arithmetic of the forward and backward pass")
-    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage")
+    zero_stage: Annotated[Literal[0, 1, 2, 3], _NUMBER] = Field(2, description="DeepSpeed ZeRO stage")
     offload_optimizer: bool = Field(False, description="keep optimiser states in host memory")
     offload_parameters: bool = Field(False, description="keep parameters in host memory (ZeRO 3)")
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
@@ -145,9 +177,9 @@ class Train(Section):
     @model_validator(mode="after")
     def _offload_fits_stage(self) -> Self:
         if self.offload_optimizer and self.zero_stage == 0:
-            raise ValueError("train.offload_optimizer needs zero_stage 1, 2 or 3")
+            raise ValueError("has offload_optimizer, which needs zero_stage 1, 2 or 3")
         if self.offload_parameters and self.zero_stage != 3:
-            raise ValueError("train.offload_parameters needs zero_stage 3")
+            raise ValueError("has offload_parameters, which needs zero_stage 3")
         return self
 
 
@@ -164,7 +196,11 @@ class Spec(Section):
 
     kind: Kind
     name: str | None = Field(
-        None, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the experiment"
+        None,
+        max_length=80,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name of the experiment",
+        json_schema_extra={"allowed": "at most 80 of A-Z, a-z, 0-9, '.', '_' and '-' (a letter or digit first)"},
     )
     note: str | None = Field(None, description="a line for people")
     seed: Count = Field(0, description="seed of weights, data order and sampling")
@@ -175,7 +211,7 @@ class SftSpec(Spec):
     """Supervised fine-tuning, or a plain language-model objective on text."""
 
     kind: Literal[Kind.SFT] = Kind.SFT
-    model: Model = Field(description="where the weights come from")
+    model: Model = Field(description="where the weights come from", examples=[{"path": "models/base"}])
     data: Data = Field(description="what it trains on")
     train: Train = Field(default_factory=Train, description="how the trainer runs")
 
@@ -183,8 +219,8 @@ class SftSpec(Spec):
 class PreferenceData(Section):
     """Preference pairs: chosen and rejected answers to a prompt."""
 
-    train: str = Field(description="file or folder of preference pairs")
-    eval: str | None = Field(None, description="file or folder of held-out pairs")
+    train: InputPath = Field(description="file or folder of preference pairs", examples=["data/preferences.jsonl"])
+    eval: InputPath | None = Field(None, description="file or folder of held-out pairs")
     max_length: PositiveInt = Field(512, description="longest prompt and answer, tokens")
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
 
@@ -193,7 +229,7 @@ class RmSpec(Spec):
     """A reward model."""
 
     kind: Literal[Kind.RM] = Kind.RM
-    model: Model = Field(description="backbone, usually an SFT model")
+    model: Model = Field(description="backbone, usually an SFT model", examples=[{"path": "models/sft"}])
     data: PreferenceData = Field(description="preference pairs")
     train: Train = Field(default_factory=Train, description="how the trainer runs")
     margin: NonNegative = Field(0.0, description="margin of the pairwise loss")
@@ -203,8 +239,8 @@ class RmSpec(Spec):
 class PromptData(Section):
     """Prompts that the policy answers."""
 
-    train: str = Field(description="file or folder of prompts")
-    eval: str | None = Field(None, description="file or folder of held-out prompts")
+    train: InputPath = Field(description="file or folder of prompts", examples=["data/prompts.jsonl"])
+    eval: InputPath | None = Field(None, description="file or folder of held-out prompts")
     max_prompt_length: PositiveInt = Field(256, description="longest prompt, tokens")
     max_response_length: PositiveInt = Field(256, description="longest response, tokens")
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
@@ -214,21 +250,21 @@ class Ppo(Section):
     """The constants of PPO."""
 
     kl_coef: NonNegative = Field(0.02, description="weight of the KL to the reference")
-    kl_target: PositiveFloat | None = Field(None, description="nats per sequence; null: kl_coef stays fixed")
-    clip_range: PositiveFloat = Field(0.2, description="clip of the probability ratio")
-    value_clip_range: PositiveFloat = Field(0.2, description="clip of the value")
+    kl_target: Positive | None = Field(None, description="nats per sequence; null: kl_coef stays fixed")
+    clip_range: Positive = Field(0.2, description="clip of the probability ratio")
+    value_clip_range: Positive = Field(0.2, description="clip of the value")
     gamma: Fraction = Field(1.0, description="discount")
     lam: Fraction = Field(0.95, description="lambda of GAE")
     inner_epochs: PositiveInt = Field(1, description="passes over each rollout")
-    temperature: PositiveFloat = Field(1.0, description="sampling temperature, also of all log-probabilities")
+    temperature: Positive = Field(1.0, description="sampling temperature, also of all log-probabilities")
 
 
 class PpoSpec(Spec):
     """Proximal policy optimisation against a reward."""
 
     kind: Literal[Kind.PPO] = Kind.PPO
-    model: Model = Field(description="the policy's start, usually an SFT model")
-    reward_model: Model = Field(description="the reward model")
+    model: Model = Field(description="the policy's start, usually an SFT model", examples=[{"path": "models/sft"}])
+    reward_model: Model = Field(description="the reward model", examples=[{"path": "models/reward"}])
     data: PromptData = Field(description="prompts")
     ppo: Ppo = Field(default_factory=Ppo, description="the constants of PPO")
     train: Train = Field(default_factory=Train, description="how the trainer runs")
@@ -238,20 +274,28 @@ class RagSpec(Spec):
     """A retrieval index."""
 
     kind: Literal[Kind.RAG] = Kind.RAG
-    corpus: str = Field(description="file or folder of documents")
-    embedder: str = Field(description="folder of a sentence-transformers model")
+    corpus: InputPath = Field(description="file or folder of documents", examples=["data/documents.jsonl"])
+    embedder: InputPath = Field(description="folder of a sentence-transformers model", examples=["models/embedder"])
     chunk_tokens: PositiveInt = Field(200, description="tokens a chunk")
     chunk_overlap: Count = Field(40, description="tokens that neighbouring chunks share")
     index: str = Field("auto", description="auto, or a faiss factory string")
+
+    @model_validator(mode="after")
+    def _chunks_advance(self) -> Self:
+        if self.chunk_overlap >= self.chunk_tokens:
+            raise ValueError(f"has chunk_overlap {self.chunk_overlap}, not below chunk_tokens ({self.chunk_tokens})")
+        return self
 
 
 class EvalSpec(Spec):
     """A measurement of hallucination."""
 
     kind: Literal[Kind.EVAL] = Kind.EVAL
-    model: Model = Field(description="the model that answers")
-    questions: str = Field(description="file of questions with accepted answers")
-    rag_index: str | None = Field(None, description="retrieval index; null: closed book")
+    model: Model = Field(description="the model that answers", examples=[{"path": "models/policy"}])
+    questions: InputPath = Field(
+        description="file of questions with accepted answers", examples=["data/questions.jsonl"]
+    )
+    rag_index: InputPath | None = Field(None, description="retrieval index; null: closed book")
     max_response_length: PositiveInt = Field(64, description="longest answer, tokens")
 
 

@@ -1,0 +1,179 @@
+"""From a file, or its text, to a valid spec; or to one sentence that says what is wrong, where, and what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from engine.errors import InvalidInput
+from engine.spec.document import LARGEST_TEXT, Document, KeyPath, dotted, shown
+from engine.spec.keys import key_at, keys_below, keys_of, listing, nearest, section_at
+from engine.spec.models import SPEC_TYPES, AnySpec, Kind, Section
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_MOST_TOLD = 20  # faults of one file
+
+
+def load_spec(path: Path, overrides: Sequence[str] = ()) -> AnySpec:
+    """Return the spec in a file.
+
+    Args:
+        path: a YAML file in UTF-8.
+        overrides: KEY=VALUE settings over it, later ones over earlier ones; the value is YAML.
+
+    Raises:
+        InvalidInput: see `parse_spec`; also when the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_TEXT + 1)
+    except FileNotFoundError:
+        raise InvalidInput("there is no such file.", where=str(path)) from None
+    except IsADirectoryError:
+        raise InvalidInput("is a folder, not a spec file.", where=str(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"cannot be read: {reason}.", where=str(path)) from error
+    if len(content) > LARGEST_TEXT:
+        raise InvalidInput(f"is larger than {LARGEST_TEXT // 1024} KiB; no spec is.", where=str(path))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInput("is not text in UTF-8.", where=f"{path}:{line}") from None
+    return parse_spec(text, str(path), overrides)
+
+
+def parse_spec(text: str, source: str = "spec", overrides: Sequence[str] = ()) -> AnySpec:
+    """Return the spec that a YAML text says.
+
+    Args:
+        text: YAML.
+        source: what errors call it.
+        overrides: KEY=VALUE settings over it, later ones over earlier ones; the value is YAML.
+
+    Raises:
+        InvalidInput: with the place of the first fault, and all faults in the message, one a line.
+    """
+    document = Document.read(text, source)
+    for setting in overrides:
+        document.override(setting)
+    return validate(document)
+
+
+def validate(document: Document) -> AnySpec:
+    """Return the spec of a document. Raises InvalidInput as `parse_spec` does."""
+    spec_type = SPEC_TYPES[_kind(document)]
+    try:
+        return spec_type.model_validate(document.values)
+    except ValidationError as error:
+        faults, more = _faults(error, spec_type, document)
+    first, *others = faults
+    if not others:
+        raise InvalidInput(first.message, hint=first.hint, where=first.where)
+    lines = [first.sentences, *(f"{fault.where}: {fault.sentences}" for fault in others)]
+    raise InvalidInput("\n".join(lines + ([f"There are {more} more faults."] if more else [])), where=first.where)
+
+
+def unknown_kind(word: object, where: str | None = None) -> InvalidInput:
+    """Return what to say about a word that is no kind."""
+    meant = nearest(str(word), {kind: keys_of(SPEC_TYPES[kind])["kind"].description for kind in Kind})
+    hint = f"Did you mean {meant}?" if meant else None
+    return InvalidInput(f"there is no kind {shown(word)}; it must be {listing(list(Kind))}.", hint=hint, where=where)
+
+
+def _kind(document: Document) -> Kind:
+    where = document.places[document.placed(("kind",))]
+    word = document.values.get("kind")
+    if word is None:
+        what = f"kind is missing; it must be {listing(list(Kind))}."
+        raise InvalidInput(what, hint="Add kind: sft, for example.", where=where)
+    if isinstance(word, str) and word in list(Kind):
+        return Kind(word)
+    raise unknown_kind(word, where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    where: str
+    message: str
+    hint: str | None
+
+    @property
+    def sentences(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+def _faults(error: ValidationError, spec_type: type[Section], document: Document) -> tuple[list[_Fault], int]:
+    """Return the faults in the order of the file, then of the overrides; and how many more there are than are told."""
+    order = {path: rank for rank, path in enumerate(document.places)}
+    found = [(_place(fault, document), fault) for fault in error.errors(include_url=False)]
+    found.sort(key=lambda placed: order[placed[0]])
+    unknown = [fault["loc"] for _, fault in found[:_MOST_TOLD] if fault["type"] == "extra_forbidden"]
+    meant = {(*path[:-1], _nearest_key(path, spec_type)) for path in unknown}
+    faults = [
+        _Fault(document.places[place], *_sentences(fault, spec_type))
+        for place, fault in found[:_MOST_TOLD]
+        if not (fault["type"] == "missing" and fault["loc"] in meant)  # it is there, misspelt
+    ]
+    return faults, len(found[_MOST_TOLD:])
+
+
+def _place(fault: ErrorDetails, document: Document) -> KeyPath:
+    """Return the key whose place is told. What is wrong between two keys began with the override of one."""
+    overridden = document.last_override_in(fault["loc"]) if fault["type"] == "value_error" else None
+    return overridden or document.placed(fault["loc"])
+
+
+def _sentences(fault: ErrorDetails, spec_type: type[Section]) -> tuple[str, str | None]:
+    """Return what is wrong, and a hint."""
+    path, value = fault["loc"], fault["input"]
+    name, key = dotted(path), key_at(spec_type, path)
+    if fault["type"] == "extra_forbidden":
+        return f"there is no key {name}.", _hint(path, spec_type)
+    if fault["type"] == "value_error":
+        return f"{name or 'the spec'} {fault['ctx']['error']}.", None
+    if key is None:
+        return f"{name}: {fault['msg']}.", None
+    if fault["type"] == "missing":
+        needs = [below for below, its in keys_of(key.section).items() if its.required] if key.section else []
+        what = f" ({', '.join(f'{name}.{below}' for below in needs)})" if needs else ""
+        return f"{name} is missing.", f"Add {name}: {key.description}{what}."
+    hint = None
+    if fault["type"] == "string_type" and isinstance(value, bool | int | float):
+        hint = "Put it in quotes if it is meant as text."
+    elif isinstance(value, str) and (choice := nearest(value, dict.fromkeys(key.choices, ""))):
+        hint = f"Did you mean {choice}?"
+    if fault["type"] == "less_than_equal":
+        at_most = f"at most {fault['ctx']['le']}".removesuffix(".0")
+        return f"{name} must be {at_most}; it is {shown(value)}.", hint
+    list_name = dotted(path[:-1]) if isinstance(path[-1], int) else None
+    return f"{list_name or name} must be {key.allowed}; {name if list_name else 'it'} is {shown(value)}.", hint
+
+
+def _nearest_key(path: KeyPath, spec_type: type[Section]) -> str | None:
+    keys = keys_of(section_at(spec_type, path[:-1]))
+    return nearest(str(path[-1]), {name: key.description for name, key in keys.items()})
+
+
+def _hint(path: KeyPath, spec_type: type[Section]) -> str:
+    """Return which key was most likely meant, or all there are.
+
+    The same word in another section comes first, then a near word in the section, then one in a section of the section.
+    """
+    around, word = path[:-1], str(path[-1])
+    below = dict(keys_below(section_at(spec_type, around), "".join(f"{part}." for part in around)))
+    everywhere = [*below, *(name for name, _ in keys_below(spec_type))]
+    same = next((name for name in everywhere if name.rpartition(".")[2] == word), None)
+    if meant := same or _nearest_key(path, spec_type):
+        return f"Did you mean {meant}?"
+    leaves = {name.rpartition(".")[2]: name for name in reversed(below)}
+    if leaf := nearest(word, {leaf: below[name].description for leaf, name in leaves.items()}):
+        return f"Did you mean {leaves[leaf]}?"
+    return f"The keys of {dotted(around) or 'the spec'} are {', '.join(keys_of(section_at(spec_type, around)))}."

@@ -1,0 +1,43 @@
+"""A new spec to begin with: complete, commented and valid."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from engine.spec.canonical import to_yaml
+from engine.spec.document import Document
+from engine.spec.keys import keys_of
+from engine.spec.loading import unknown_kind, validate
+from engine.spec.models import SPEC_TYPES, Kind, Section
+
+
+def new_spec(kind: str, overrides: Sequence[str] = ()) -> str:
+    """Return the YAML of a new spec with every key and what it means.
+
+    Args:
+        kind: sft, rm, ppo, rag or eval.
+        overrides: KEY=VALUE settings; required keys that they do not set get an example.
+
+    Raises:
+        InvalidInput: when there is no such kind, or an override does not fit.
+    """
+    if kind not in list(Kind):
+        raise unknown_kind(kind)
+    document = Document.read(f"kind: {kind}\n", "spec")
+    for setting in overrides:
+        document.override(setting)
+    _fill(document.values, SPEC_TYPES[Kind(kind)])
+    return to_yaml(validate(document), comments=True)
+
+
+def _fill(values: dict[str, Any], section: type[Section]) -> None:
+    """Give every required key that is absent its example."""
+    for name, key in keys_of(section).items():
+        if not key.required:
+            continue
+        if name not in values:
+            values[name] = copy.deepcopy(key.example) if key.example is not None else {}
+        if key.section is not None and isinstance(values[name], dict):
+            _fill(values[name], key.section)
