@@ -118,6 +118,7 @@ events = Table(
     Column("message", Text, nullable=False),
     Column("data", JSON, nullable=False),
     Index("events_by_experiment", "experiment_id", "id"),
+    Index("events_by_time", "experiment_id", "time"),  # finds a fact that is in already
 )
 
 samples = Table(

@@ -1,0 +1,430 @@
+"""Experiments: what a person wants to run, and how it stands. All functions raise NotFound for an unknown id."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, true
+from sqlalchemy import delete as delete_from
+from sqlalchemy.dialects.sqlite import insert
+
+from engine.errors import InvalidInput, NotFound, Refused
+from engine.store import schema
+from engine.store.standing import change, follow, note_heard, require, unknown
+from engine.store.text import storable
+from engine.telemetry.states import ENDED, Desired, State
+
+if TYPE_CHECKING:
+    from engine.spec.models import AnySpec
+    from engine.store.database import Store
+
+_table = schema.experiments
+_LONGEST_NAME = 200  # characters
+_MOST_NAMED = 5  # experiments that an error names
+_ENDED_AS = {
+    State.SUCCEEDED: "succeeded",
+    State.FAILED: "failed",
+    State.STOPPED: "was stopped",
+    State.LOST: "was lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment as it stands. Times are seconds since the epoch, UTC."""
+
+    id: str
+    name: str
+    kind: str
+    spec_hash: str
+    state: State
+    desired: Desired
+    reason: str | None  # why it waits, failed or is lost
+    exit_code: int | None
+    step: int
+    total_steps: int | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    archived_at: float | None
+    heard_at: float | None  # when a fact or heartbeat last came from its nodes
+    parent_id: str | None
+    hostfile: str | None  # null: this machine alone
+    note: str | None
+    attempts: int
+    nodes: int | None  # of the last attempt; null before the first one
+    tags: tuple[str, ...]
+    last: Mapping[str, float]  # last value of each metric; may be NaN
+
+    @property
+    def progress(self) -> float | None:
+        """Share of the steps that are done, from 0 to 1; null while their number is not known."""
+        return min(1.0, self.step / self.total_steps) if self.total_steps else None
+
+
+def create(
+    store: Store,
+    spec: AnySpec,
+    *,
+    name: str | None = None,
+    tags: Iterable[str] = (),
+    hostfile: str | None = None,
+    hostfile_text: str | None = None,
+    after: Iterable[str] = (),
+    parent_id: str | None = None,
+) -> str:
+    """Queue an experiment and return its id.
+
+    Args:
+        store: where.
+        spec: what it is.
+        name: null for the spec's name, or else the id.
+        tags: for people.
+        hostfile: where the hostfile was read from; null for this machine alone.
+        hostfile_text: what stood in it.
+        after: ids of experiments that must have succeeded before.
+        parent_id: the experiment it was made from.
+    """
+    text, digest = _canonical(spec)
+    parents = list(dict.fromkeys(after))
+    with store.write() as connection:
+        for other in parents if parent_id is None else [*parents, parent_id]:
+            require(connection, other)
+        counter = insert(schema.counters).values(kind=spec.kind, last_number=1)
+        number = connection.execute(
+            counter.on_conflict_do_update(
+                index_elements=["kind"], set_={"last_number": schema.counters.c.last_number + 1}
+            ).returning(schema.counters.c.last_number)
+        ).scalar_one()
+        identity = f"{spec.kind}-{number:04d}"
+        connection.execute(
+            insert(_table).values(
+                id=identity,
+                name=_checked_name(name if name is not None else spec.name or identity),
+                kind=spec.kind,
+                spec=text,
+                spec_hash=digest,
+                parent_id=parent_id,
+                hostfile=None if hostfile is None else storable(hostfile),
+                hostfile_text=None if hostfile_text is None else storable(hostfile_text),
+                desired=Desired.RUN,
+                state=State.QUEUED,
+                created_at=time.time(),
+                note=None if spec.note is None else storable(spec.note),
+            )
+        )
+        _insert_tags(connection, identity, tags)
+        if parents:
+            rows = [{"experiment_id": identity, "after_id": parent} for parent in parents]
+            connection.execute(insert(schema.dependencies), rows)
+        return identity
+
+
+def resolve(store: Store, reference: str) -> str:
+    """Return the id that an id, a name or a unique beginning of an id means.
+
+    Raises:
+        NotFound: if there is no such experiment; near ones are named.
+        InvalidInput: if there are several; they are named.
+    """
+    with store.read() as connection:
+        rows = connection.execute(select(_table.c.id, _table.c.name)).all()
+    names: dict[str, str] = {identity: name for identity, name in rows}
+    if reference in names:
+        return reference
+    found = [identity for identity, name in names.items() if name == reference]
+    found = found or [identity for identity in names if reference and identity.startswith(reference)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        shown = ", ".join(sorted(found)[:_MOST_NAMED]) + (", …" if len(found) > _MOST_NAMED else "")
+        raise InvalidInput(f"{reference} means {len(found)} experiments: {shown}.", hint="Name one by its id.")
+    raise NotFound(f"there is no experiment {reference!r}.", hint=_nearest(reference, names))
+
+
+def get(store: Store, identity: str) -> Experiment:
+    """Return one experiment."""
+    with store.read() as connection:
+        found = _read(connection, _table.c.id == identity)
+    if not found:
+        raise unknown(identity)
+    return found[0]
+
+
+def list_experiments(store: Store, *, archived: bool = False) -> list[Experiment]:
+    """Return the experiments, newest first; archived ones only if asked for. Costs a fixed number of statements."""
+    with store.read() as connection:
+        return _read(connection, None if archived else _table.c.archived_at.is_(None))
+
+
+def unfinished(store: Store) -> list[Experiment]:
+    """Return the experiments that have not ended, oldest first."""
+    with store.read() as connection:
+        return _read(connection, _table.c.state.not_in(ENDED))[::-1]
+
+
+def after_ids(store: Store, identity: str) -> list[str]:
+    """Return the ids of the experiments that this one comes after."""
+    table = schema.dependencies
+    with store.read() as connection:
+        require(connection, identity)
+        found = select(table.c.after_id).where(table.c.experiment_id == identity).order_by(table.c.after_id)
+        return list(connection.execute(found).scalars())
+
+
+def dependencies(store: Store, identity: str) -> dict[str, State]:
+    """Return how the experiments stand that this one comes after, by id."""
+    table = schema.dependencies
+    with store.read() as connection:
+        require(connection, identity)
+        found = select(_table.c.id, _table.c.state).join(table, table.c.after_id == _table.c.id)
+        rows = connection.execute(found.where(table.c.experiment_id == identity).order_by(_table.c.id))
+        return {row.id: State(row.state) for row in rows}
+
+
+def get_spec(store: Store, identity: str) -> AnySpec:
+    """Return the spec of an experiment."""
+    from engine.spec.loading import parse_spec
+
+    return parse_spec(spec_text(store, identity), identity)
+
+
+def spec_text(store: Store, identity: str) -> str:
+    """Return the spec of an experiment as canonical YAML."""
+    return str(_value(store, identity, _table.c.spec))
+
+
+def hostfile_text(store: Store, identity: str) -> str | None:
+    """Return what stood in the hostfile at launch; null for this machine alone."""
+    text = _value(store, identity, _table.c.hostfile_text)
+    return None if text is None else str(text)
+
+
+def set_desired(store: Store, identity: str, desired: Desired) -> None:
+    """Say what is wanted of an experiment that has not ended.
+
+    A stop stays a stop: it is not taken back, nor made gentle once it is to be at once.
+
+    Raises:
+        Refused: if it has ended, or is being stopped and should run.
+    """
+    with store.write() as connection:
+        row = require(connection, identity)
+        if row.state.ended:
+            raise Refused(f"{identity} has ended already: it {_ENDED_AS[row.state]}.")
+        if desired is Desired.RUN and row.desired is not Desired.RUN:
+            raise Refused(f"{identity} is being stopped.", hint="Resume it when it has ended.")
+        if row.desired is not Desired.STOP_NOW:
+            change(connection, identity, desired=desired)
+
+
+def resume(store: Store, identity: str, spec: AnySpec | None = None) -> None:
+    """Queue a new attempt. spec: null to keep the one it has.
+
+    Raises:
+        Refused: if the experiment has not ended.
+        InvalidInput: if the spec is of another kind.
+    """
+    changed: dict[str, Any] = {}
+    if spec is not None:
+        text, digest = _canonical(spec)
+        changed = {"spec": text, "spec_hash": digest}
+    with store.write() as connection:
+        row = require(connection, identity)
+        if not row.state.ended:
+            raise Refused(f"{identity} is {row.state}; only an experiment that has ended can be resumed.")
+        if spec is not None and spec.kind != row.kind:
+            raise InvalidInput(f"{identity} is of kind {row.kind}; the new spec is of kind {spec.kind}.")
+        change(
+            connection,
+            identity,
+            state=State.QUEUED,
+            desired=Desired.RUN,
+            reason=None,
+            exit_code=None,
+            ended_at=None,
+            archived_at=None,
+            **changed,
+        )
+
+
+def set_state(
+    store: Store, identity: str, state: State, *, reason: str | None = None, exit_code: int | None = None
+) -> None:
+    """Say how a queued experiment stands: why it waits, or that it ended without an attempt.
+
+    Raises:
+        Refused: if an attempt of it is under way, or it has ended otherwise.
+    """
+    with store.write() as connection:
+        row = require(connection, identity)
+        if row.state is not State.QUEUED:
+            if row.state is state:
+                return
+            raise Refused(f"{identity} is {row.state}, no longer queued.")
+        if state is not State.QUEUED and not state.ended:
+            raise ValueError(f"a queued experiment becomes {state} by an attempt")
+        if (row.state, row.reason, row.exit_code) != (state, reason, exit_code):
+            ended_at = time.time() if state.ended else None
+            follow(connection, identity, state, reason=reason, exit_code=exit_code, ended_at=ended_at)
+
+
+def heard(store: Store, identity: str, at: float) -> None:
+    """Say that something came from its nodes. at: seconds since the epoch."""
+    with store.write(durable=False) as connection:
+        require(connection, identity)
+        note_heard(connection, identity, at)
+
+
+def rename(store: Store, identity: str, name: str) -> None:
+    """Give an experiment another name. Raises InvalidInput for an empty or overlong one."""
+    with store.write() as connection:
+        change(connection, identity, name=_checked_name(name))
+
+
+def add_tags(store: Store, identity: str, tags: Iterable[str]) -> None:
+    """Add tags; those that it has already stay."""
+    with store.write() as connection:
+        require(connection, identity)
+        _insert_tags(connection, identity, tags)
+
+
+def remove_tags(store: Store, identity: str, tags: Iterable[str]) -> None:
+    """Take tags away, as far as it has them."""
+    table = schema.tags
+    with store.write() as connection:
+        require(connection, identity)
+        chosen = and_(table.c.experiment_id == identity, table.c.tag.in_([storable(tag) for tag in tags]))
+        connection.execute(delete_from(table).where(chosen))
+
+
+def set_note(store: Store, identity: str, note: str) -> None:
+    """Write a line about an experiment; an empty one takes it away."""
+    with store.write() as connection:
+        change(connection, identity, note=storable(note) or None)
+
+
+def archive(store: Store, identity: str) -> None:
+    """Take an experiment out of the list. Raises Refused while an attempt of it is under way."""
+    with store.write() as connection:
+        row = require(connection, identity)
+        if not row.state.ended and row.state is not State.QUEUED:
+            raise Refused(f"{identity} is {row.state}.", hint="Stop it before it is archived.")
+        if row.archived_at is None:
+            change(connection, identity, archived_at=time.time())
+
+
+def restore(store: Store, identity: str) -> None:
+    """Bring an archived experiment back into the list."""
+    with store.write() as connection:
+        change(connection, identity, archived_at=None)
+
+
+def delete(store: Store, identity: str) -> None:
+    """Delete an experiment with all that is known of it. Its id is never used again.
+
+    Raises:
+        Refused: if it has not ended, or an experiment that has not ended comes after it.
+    """
+    table = schema.dependencies
+    with store.write() as connection:
+        row = require(connection, identity)
+        if not row.state.ended:
+            raise Refused(f"{identity} is {row.state}.", hint="Stop it before it is deleted.")
+        waiting = select(_table.c.id).join(table, table.c.experiment_id == _table.c.id)
+        waiting = waiting.where(table.c.after_id == identity, _table.c.state.not_in(ENDED))
+        found = connection.execute(waiting).scalars().first()
+        if found is not None:
+            raise Refused(f"{found} comes after {identity}.", hint=f"Stop {found} before {identity} is deleted.")
+        connection.execute(delete_from(_table).where(_table.c.id == identity))
+
+
+def _value(store: Store, identity: str, column: ColumnElement[Any]) -> Any:
+    with store.read() as connection:
+        row = connection.execute(select(column).where(_table.c.id == identity)).one_or_none()
+    if row is None:
+        raise unknown(identity)
+    return row[0]
+
+
+def _nearest(reference: str, names: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(reference, [*names, *names.values()], n=3)
+    if near:
+        return f"Did you mean {' or '.join(dict.fromkeys(near))}?"
+    return "engine ls --all shows all." if names else "There are no experiments yet."
+
+
+def _canonical(spec: AnySpec) -> tuple[str, str]:
+    """Return the canonical text of a spec, and its hash."""
+    from engine.spec.canonical import spec_hash, to_yaml
+
+    return storable(to_yaml(spec)), spec_hash(spec)
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip():
+        raise InvalidInput("a name needs at least one character.")
+    if len(name) > _LONGEST_NAME:
+        raise InvalidInput(f"a name has at most {_LONGEST_NAME} characters.")
+    return storable(name)
+
+
+def _insert_tags(connection: Connection, identity: str, tags: Iterable[str]) -> None:
+    chosen = [storable(tag) for tag in tags]
+    if any(not tag.strip() or len(tag) > _LONGEST_NAME for tag in chosen):
+        raise InvalidInput(f"a tag has 1 to {_LONGEST_NAME} characters.")
+    if chosen:
+        rows = [{"experiment_id": identity, "tag": tag} for tag in chosen]
+        connection.execute(insert(schema.tags).on_conflict_do_nothing(), rows)
+
+
+def _read(connection: Connection, condition: ColumnElement[bool] | None) -> list[Experiment]:
+    """Return experiments, newest first, by three statements."""
+    chosen = true() if condition is None else condition
+    tags: dict[str, list[str]] = {}
+    tag = schema.tags.c
+    tagged = select(tag.experiment_id, tag.tag).join(_table).where(chosen).order_by(tag.experiment_id, tag.tag)
+    for identity, word in connection.execute(tagged):
+        tags.setdefault(identity, []).append(word)
+    last: dict[str, dict[str, float]] = {}
+    series = schema.series.c
+    measured = select(series.experiment_id, series.name, series.last_value).join(_table)
+    measured = measured.where(chosen, series.last_step.is_not(None)).order_by(series.id)
+    for identity, name, value in connection.execute(measured):
+        last.setdefault(identity, {})[name] = math.nan if value is None else value
+    return [
+        _experiment(row, tuple(tags.get(row.id, ())), last.get(row.id, {}))
+        for row in connection.execute(_experiments_query().where(chosen))
+    ]
+
+
+def _experiments_query() -> Select[Any]:
+    attempt = schema.attempts
+    counted = (
+        select(
+            attempt.c.experiment_id,
+            func.max(attempt.c.number).label("attempts"),
+            # SQLite takes the other columns from the row that has the maximum.
+            func.json_array_length(attempt.c.placement).label("nodes"),
+        )
+        .group_by(attempt.c.experiment_id)
+        .subquery()
+    )
+    columns = [column for column in _table.c if column.name not in ("spec", "hostfile_text")]
+    return (
+        select(*columns, counted.c.attempts, counted.c.nodes)
+        .outerjoin(counted, counted.c.experiment_id == _table.c.id)
+        .order_by(_table.c.created_at.desc(), _table.c.id.desc())
+    )
+
+
+def _experiment(row: Row[Any], tags: Sequence[str], last: Mapping[str, float]) -> Experiment:
+    values = dict(row._mapping)
+    values["state"], values["desired"] = State(values["state"]), Desired(values["desired"])
+    values["attempts"] = values["attempts"] or 0
+    return Experiment(**values, tags=tuple(tags), last=last)

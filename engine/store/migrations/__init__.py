@@ -1,0 +1,6 @@
+"""The versions of the schema, and the way from each to the next (Alembic)."""
+
+from __future__ import annotations
+
+REVISIONS = ("0001",)  # oldest first; known without importing Alembic
+HEAD = REVISIONS[-1]
