@@ -63,8 +63,13 @@ class LocalChannel:
         self._wake, self._waker = os.pipe()  # becomes readable, for good, when the channel is closed
         self._sending, self._receiving, self._closing = threading.Lock(), threading.Lock(), threading.Lock()
         self._ended = self.closed = False
-        # Once it is silent for good it has ended, or soon will: then it is reaped.
-        self._tail = StderrTail(process.stderr.read, process.wait)
+        self._tail = StderrTail(process.stderr.read, self._reap)
+
+    def _reap(self) -> None:
+        """Take note of the program's end, which is near when it has closed its standard error."""
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        self._process.wait()
 
     def send(self, data: bytes) -> None:
         """Write all of it to the program's input. Raises Unreachable if the program is gone."""
