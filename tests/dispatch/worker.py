@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from engine.telemetry.records import Level
 from engine.telemetry.writer import TelemetryWriter
 
 
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
             if writer:
                 writer.flush()
                 checkpoint.write_text(json.dumps({"step": step}))
-                writer.event("checkpoint", f"Saved at step {step}.", step=step)
+                writer.event("checkpoint", f"Saved at step {step}.", Level.INFO, step)
                 writer.close()
             return 130
     if writer:
