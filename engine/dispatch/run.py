@@ -53,6 +53,12 @@ class _Seated:
     lost: bool = False  # an event tells of lost contact
 
     @property
+    def problem(self) -> str | None:
+        """Why it is silent; the host is named by whoever tells it."""
+        error = self.link.problem
+        return None if error is None else f"{error.message} {error.hint or ''}".strip()
+
+    @property
     def silent_seconds(self) -> float:
         heard = self.link.heard_at
         return time.monotonic() - max(self.since, heard if heard is not None else self.since)
@@ -106,10 +112,10 @@ class Run:
     def link_down(self, link: NodeLink) -> None:
         """The link went down, or another try failed. What runs there may well go on."""
         for seated in self._of(link):
-            self._note(seated, str(link.problem))
+            self._note(seated, seated.problem)
             if self._state is State.RUNNING and not seated.lost:
                 seated.lost = True
-                self._tell(f"lost contact: {link.problem}", "contact_lost", Level.WARNING)
+                self._tell(f"lost contact with {seated.seat.host}: {seated.problem}", "contact_lost", Level.WARNING)
 
     def hear(self, index: int, header: Mapping[str, Any], data: bytes) -> None:
         """Take in what the companion on a node, by its index, sent for this run."""
@@ -174,7 +180,7 @@ class Run:
             drained=seated.all_sent and everything_in,
             connected=seated.link.connected,
             silent_seconds=seated.silent_seconds,
-            problem=str(seated.link.problem) if seated.link.problem else None,
+            problem=seated.problem,
         )
 
     def _exit(self, document: Any) -> Exit:
