@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from engine.cli.output import print_json
@@ -104,7 +106,7 @@ def delete(settings: Settings, references: tuple[str, ...], yes: bool) -> None:
     store = settings.open_store()
     ids = [experiments.resolve(store, reference) for reference in references]
     if not yes:
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             raise Refused("delete asks first, and there is no terminal to ask on.", hint="Add --yes.")
         if not click.confirm(f"Delete {', '.join(ids)} with all points, events and samples?", default=False, err=True):
             raise Refused("nothing was deleted.")

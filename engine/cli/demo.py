@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +17,8 @@ from engine.cli.output import duration, number, table
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import NotFound, RunFailed
 
-CLUSTER_START_SECONDS = 30.0
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 
 @click.command()
@@ -27,7 +29,7 @@ CLUSTER_START_SECONDS = 30.0
 @click.option("--headless", is_flag=True, help="No UI, also on a terminal.")
 @global_options
 @pass_settings
-def demo(settings: Settings, folder: Path, recipe: Path, seed: int, nodes: int, headless: bool) -> int:
+def demo(settings: Settings, *, folder: Path, recipe: Path, seed: int, nodes: int, headless: bool) -> int:
     """Fine-tune a tiny model on two nodes over SSH, and watch it learn."""
     from engine.cli.watch import Lines, watch_until_ended
     from engine.cluster.hostfile import parse_hostfile
@@ -78,7 +80,7 @@ def _cluster(settings: Settings, folder: Path, nodes: int) -> tuple[str, str | N
     from engine.cluster.testbed import INSTALL_SSHD, sshd_path
 
     if sshd_path() is None:
-        click.echo(f"There is no sshd here, so the demo runs on this machine without SSH. To install it: {INSTALL_SSHD}")
+        click.echo(f"There is no sshd here: the demo runs on this machine without SSH. To install it: {INSTALL_SSHD}")
         return f"localhost slots={nodes}\n", None
     log = (folder / "cluster.log").open("ab")
     arguments = ["--db", str(settings.database), "--work", str(folder / "nodes"), "--nodes", str(nodes)]
@@ -104,7 +106,7 @@ def _mean_of_tenth(values: Sequence[float], *, last: bool) -> float:
     return fmean(values[-tenth:] if last else values[:tenth])
 
 
-def _learned(store, identity: str) -> str:  # type: ignore[no-untyped-def]
+def _learned(store: Store, identity: str) -> str:
     from engine.store import series
 
     loss = series.read(store, identity, "loss")

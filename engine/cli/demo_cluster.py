@@ -19,7 +19,7 @@ LINGER_SECONDS = 5.0
 
 
 @click.command(hidden=True)
-@click.option("--work", type=click.Path(file_okay=False, path_type=Path), required=True, help="Work folder of the nodes.")
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), required=True, help="The nodes' work folder.")
 @click.option("--nodes", type=click.IntRange(1, 8), default=2)
 @global_options
 @pass_settings

@@ -23,6 +23,7 @@ from engine.errors import Refused
 @pass_settings
 def launch(
     settings: Settings,
+    *,
     files: tuple[Path, ...],
     hostfile: Path | None,
     name: str | None,

@@ -6,13 +6,18 @@ import re
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.cli.output import print_json_line, say, visible
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 POLL_SECONDS = 0.1
 LONGEST_LINE = 1 << 20
@@ -46,18 +51,6 @@ class LogTail:
         return [line.decode("utf-8", "replace").removesuffix("\r") for line in complete]
 
 
-def _select(folder: Path, node: str | None, rank: str | None, hosts: dict[int, str]) -> list[LogTail]:
-    tails = []
-    for path in folder.glob("node-*/rank-*.log"):
-        index, number = int(path.parent.name.removeprefix("node-")), int(path.stem.removeprefix("rank-"))
-        if node is not None and node not in (str(index), hosts.get(index)):
-            continue
-        if rank not in (None, "all", str(number)):
-            continue
-        tails.append(LogTail(path, number))
-    return sorted(tails, key=lambda tail: tail.rank)
-
-
 @click.command()
 @click.argument("reference", metavar="EXP")
 @click.option("--node", help="Host or index of a node.")
@@ -70,6 +63,7 @@ def _select(folder: Path, node: str | None, rank: str | None, hosts: dict[int, s
 @pass_settings
 def logs(
     settings: Settings,
+    *,
     reference: str,
     node: str | None,
     rank: str | None,
@@ -79,31 +73,17 @@ def logs(
     tail: int | None,
 ) -> None:
     """Print the log of a rank."""
-    from engine.store import attempts, experiments
+    from engine.store import experiments
 
-    try:
-        pattern = re.compile(grep) if grep else None
-    except re.error as error:
-        raise InvalidInput(f"--grep {grep!r} is not a regular expression: {error}.") from None
+    pattern = _pattern(grep)
     store = settings.open_store()
     identity = experiments.resolve(store, reference)
-    tried = {each.number: each for each in attempts.list_attempts(store, identity)}
-    if attempt is not None and attempt not in tried:
-        raise NotFound(f"{identity} has no attempt {attempt}.", hint=f"It has {len(tried)}.")
 
     def ended() -> bool:
         return experiments.get(store, identity).state.ended
 
     over = ended()
-    tails: list[LogTail] = []
-    while not tails:
-        tried = {each.number: each for each in attempts.list_attempts(store, identity)}
-        number = attempt or max(tried, default=0)
-        if number:
-            hosts = {placed["index"]: placed["host"] for placed in tried[number].placement}
-            tails = _select(store.runs_dir / identity / f"attempt-{number}", node, rank, hosts)
-        if tails:
-            break
+    while not (tails := _select(store, identity, attempt, node, rank)):
         if not follow or over:
             raise NotFound(f"{identity} has no such log yet.", hint="engine show tells how it stands.")
         over = ended()
@@ -112,29 +92,63 @@ def logs(
         say(settings, f"rank {tails[0].rank} of {len(tails)}; --rank all shows every one.")
         tails = tails[:1]
 
-    escape = visible if sys.stdout.isatty() else str
-    width = len(str(tails[-1].rank))
+    def fresh(*, whole: bool) -> Iterator[tuple[int, str]]:
+        return (
+            (each.rank, line)
+            for each in tails
+            for line in each.lines(whole=whole)
+            if pattern is None or pattern.search(line)
+        )
 
-    def show(rank_number: int, line: str) -> None:
-        if settings.json:
-            print_json_line({"rank": rank_number, "line": line})
-        elif len(tails) > 1:
-            click.echo(f"{rank_number:>{width}} │ {escape(line)}")
-        else:
-            click.echo(escape(line))
-
-    backlog: deque[tuple[int, str]] = deque(maxlen=tail)
-    for each in tails:
-        lines = each.lines(whole=not follow or over)
-        backlog.extend((each.rank, line) for line in lines if not pattern or pattern.search(line))
-    for rank_number, line in backlog:
-        show(rank_number, line)
+    show = _printer(settings, tails)
+    backlog = deque(fresh(whole=not follow or over), maxlen=tail)
+    for found in backlog:
+        show(*found)
     while follow and not over:
         over = ended()
-        for each in tails:
-            for line in each.lines(whole=over):
-                if not pattern or pattern.search(line):
-                    show(each.rank, line)
+        for found in fresh(whole=over):
+            show(*found)
         sys.stdout.flush()
         if not over:
             time.sleep(POLL_SECONDS)
+
+
+def _pattern(grep: str | None) -> re.Pattern[str] | None:
+    try:
+        return re.compile(grep) if grep else None
+    except re.error as error:
+        raise InvalidInput(f"--grep {grep!r} is not a regular expression: {error}.") from None
+
+
+def _select(store: Store, identity: str, attempt: int | None, node: str | None, rank: str | None) -> list[LogTail]:
+    """Return the logs that are meant, by rank; none where there are none yet. Raises NotFound for a wrong attempt."""
+    from engine.store import attempts
+
+    tried = {each.number: each for each in attempts.list_attempts(store, identity)}
+    if attempt is not None and attempt not in tried:
+        raise NotFound(f"{identity} has no attempt {attempt}.", hint=f"It has {len(tried)}.")
+    number = attempt or max(tried, default=0)
+    if not number:
+        return []
+    hosts = {placed["index"]: placed["host"] for placed in tried[number].placement}
+    tails = []
+    for path in (store.runs_dir / identity / f"attempt-{number}").glob("node-*/rank-*.log"):
+        index, of_rank = int(path.parent.name.removeprefix("node-")), int(path.stem.removeprefix("rank-"))
+        if node in (None, str(index), hosts.get(index)) and rank in (None, "all", str(of_rank)):
+            tails.append(LogTail(path, of_rank))
+    return sorted(tails, key=lambda tail: tail.rank)
+
+
+def _printer(settings: Settings, tails: Sequence[LogTail]) -> Callable[[int, str], None]:
+    escape = visible if sys.stdout.isatty() else str
+    width = len(str(tails[-1].rank))
+
+    def show(rank: int, line: str) -> None:
+        if settings.json:
+            print_json_line({"rank": rank, "line": line})
+        elif len(tails) > 1:
+            click.echo(f"{rank:>{width}} │ {escape(line)}")
+        else:
+            click.echo(escape(line))
+
+    return show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from typing import Any
 
 import click
 
@@ -44,7 +45,7 @@ def metrics(settings: Settings, reference: str, names: tuple[str, ...], last: bo
         return
     read = {name: series.read(store, identity, name) for name in chosen}
     if as_json:
-        document = {}
+        document: dict[str, dict[str, Any]] = {}
         for name, points in read.items():
             document[name] = {
                 "unit": unit_of(name),
@@ -52,13 +53,13 @@ def metrics(settings: Settings, reference: str, names: tuple[str, ...], last: bo
                 "time": [iso_time(time) for time in points.time],
                 "value": [json_number(value) for value in points.value],
             }
-            lost = [str(value) for value in points.value if json_number(value) is None]
+            lost = {
+                str(step): str(value)
+                for step, value in zip(points.step, points.value, strict=True)
+                if json_number(value) is None
+            }
             if lost:
-                document[name]["nonfinite"] = {
-                    str(step): str(value)
-                    for step, value in zip(points.step, points.value, strict=True)
-                    if json_number(value) is None
-                }
+                document[name]["nonfinite"] = lost
         print_json({"id": identity, "series": document})
         return
     if style == "csv":

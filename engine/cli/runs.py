@@ -134,12 +134,16 @@ def resume(settings: Settings, references: tuple[str, ...], overrides: tuple[str
     """Begin a new attempt, from the last good checkpoint."""
     from engine.dispatch.lifecycle import ensure_running
     from engine.spec.loading import parse_spec
+    from engine.spec.resolve import with_absolute_paths
     from engine.store import experiments
 
     store = settings.open_store()
     ids = [experiments.resolve(store, reference) for reference in references]
     for identity in ids:
-        spec = parse_spec(experiments.spec_text(store, identity), identity, overrides) if overrides else None
+        spec = None
+        if overrides:
+            text = experiments.spec_text(store, identity)
+            spec = with_absolute_paths(parse_spec(text, identity, overrides), Path.cwd())
         experiments.resume(store, identity, spec)
     ensure_running(settings.database)
     if settings.json:

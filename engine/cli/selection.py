@@ -18,9 +18,7 @@ def matches(experiment: Experiment, expression: str) -> bool:
 
     Raises InvalidInput for an unknown key.
     """
-    return all(
-        _matches_term(experiment, term.removeprefix("-")) != term.startswith("-") for term in expression.split()
-    )
+    return all(_matches_term(experiment, term.removeprefix("-")) != term.startswith("-") for term in expression.split())
 
 
 def _matches_term(experiment: Experiment, term: str) -> bool:

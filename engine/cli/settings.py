@@ -56,12 +56,21 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
         setattr(settings, parameter.name, value)
 
 
+def _option(*names: str, help: str, **more: Any) -> Callable[[Function], Function]:
+    return click.option(*names, help=help, expose_value=False, callback=_remember, **more)
+
+
 _OPTIONS = (
-    click.option("--db", type=click.Path(path_type=Path), metavar="PATH", help="Database (default: $ENGINE_DB, else ./experiments.db).", **{"expose_value": False, "callback": _remember}),
-    click.option("--json", is_flag=True, help="Print one JSON document.", expose_value=False, callback=_remember),
-    click.option("--quiet", "-q", is_flag=True, help="No hints, no progress.", expose_value=False, callback=_remember),
-    click.option("--no-color", is_flag=True, help="No colours (also: NO_COLOR).", expose_value=False, callback=_remember),
-    click.option("--debug", is_flag=True, help="Show the traceback of an error.", expose_value=False, callback=_remember),
+    _option(
+        "--db",
+        help="Database (default: $ENGINE_DB, else ./experiments.db).",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+    ),
+    _option("--json", help="Print one JSON document.", is_flag=True),
+    _option("--quiet", "-q", help="No hints, no progress.", is_flag=True),
+    _option("--no-color", help="No colours (also: NO_COLOR).", is_flag=True),
+    _option("--debug", help="Show the traceback of an error.", is_flag=True),
 )
 
 

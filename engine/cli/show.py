@@ -13,9 +13,7 @@ from engine.cli.settings import Settings, global_options, pass_settings
 
 
 def _times_as_text(document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: iso_time(value) if key == "time" or key.endswith("_at") else value for key, value in document.items()
-    }
+    return {key: iso_time(value) if key == "time" or key.endswith("_at") else value for key, value in document.items()}
 
 
 @click.command()

@@ -73,7 +73,9 @@ def validate(settings: Settings, files: tuple[Path, ...], overrides: tuple[str, 
         try:
             what = _validate(file, overrides)
         except PlumblineError as error:
-            results.append({"file": str(file), "valid": False, "error": error.message, "hint": error.hint, "where": error.where})
+            results.append(
+                {"file": str(file), "valid": False, "error": error.message, "hint": error.hint, "where": error.where}
+            )
             if not settings.json:
                 click.echo(f"error: {error}", err=True)
         else:

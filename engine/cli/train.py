@@ -16,9 +16,7 @@ from engine.cli.settings import Settings, global_options, pass_settings
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
 @global_options
 @pass_settings
-def train(
-    settings: Settings, file: Path, run_dir: Path | None, attempt: int | None, overrides: tuple[str, ...]
-) -> int:
+def train(settings: Settings, file: Path, run_dir: Path | None, attempt: int | None, overrides: tuple[str, ...]) -> int:
     """Train FILE here: by hand, or under torchrun, deepspeed or srun."""
     from engine.train import main
 

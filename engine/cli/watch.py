@@ -125,9 +125,7 @@ def progress_line(experiment: Experiment) -> str:
     return f"{experiment.id}  {experiment.state:<9}  {bar}  {steps:>9}  {_metrics_text(experiment)}".rstrip()
 
 
-def watch_until_ended(
-    settings: Settings, store: Store, ids: Sequence[str], reporter: Reporter | None = None
-) -> int:
+def watch_until_ended(settings: Settings, store: Store, ids: Sequence[str], reporter: Reporter | None = None) -> int:
     """Follow the experiments until all have ended, print how each ended, return the exit code."""
     if reporter is None:
         shown = sys.stderr.isatty() and not settings.quiet and not settings.json
@@ -183,9 +181,7 @@ def outcome_table(ended: Sequence[Experiment]) -> str:
     """How each experiment ended, one row each."""
     rows = []
     for experiment in ended:
-        took = (
-            experiment.ended_at - experiment.started_at if experiment.ended_at and experiment.started_at else None
-        )
+        took = experiment.ended_at - experiment.started_at if experiment.ended_at and experiment.started_at else None
         rows.append(
             [
                 experiment.id,
