@@ -24,6 +24,7 @@ class LocalTransport:
     def __init__(self, node: Node) -> None:
         self.host = node.host
         self.address = node.address or LOOPBACK
+        self._opening = threading.Lock()
         self._channels: list[LocalChannel] = []
 
     def open(self, command: Sequence[str]) -> Channel:
@@ -43,7 +44,8 @@ class LocalTransport:
         except OSError as error:
             raise Unreachable(f"cannot start {program}: {error.strerror}.", where=self.host) from error
         channel = LocalChannel(process, self.host)
-        self._channels = [other for other in self._channels if not other.closed] + [channel]
+        with self._opening:
+            self._channels = [other for other in self._channels if not other.closed] + [channel]
         return channel
 
     def close(self) -> None:

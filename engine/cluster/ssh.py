@@ -34,7 +34,7 @@ class SSHTransport:
         self._link, self._server, self._resources = link, server, resources
         self._cause: BaseException | None = None
         self._closing = threading.Lock()
-        self._closed = False
+        self.closed = False
 
     @classmethod
     def connect(cls, node: Node) -> Self:
@@ -79,7 +79,7 @@ class SSHTransport:
     def broken(self, error: BaseException | None = None) -> Unreachable:
         """Return what to say of the broken connection."""
         self._cause = self._link.get_exception() or self._cause or error  # paramiko tells it once
-        if self._closed:
+        if self.closed:
             return Unreachable("the connection is closed.", where=self.host)
         if self._link.is_active() and error is not None:
             return Unreachable(f"{self._server} did not start the program ({error}).", where=self.host)
@@ -88,7 +88,7 @@ class SSHTransport:
     def close(self) -> None:
         """Close the connection and with it every channel."""
         with self._closing:
-            self._closed = True
+            self.closed = True
             self._resources.close()
 
 
@@ -136,7 +136,7 @@ class SSHChannel:
             data = self._channel.recv(PIECE_BYTES)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._transport.broken() from error
-        if not data and not self._closed:
+        if not data and not (self._closed or self._transport.closed):
             if not self._finished():
                 raise self._transport.broken()
             self._ended = True

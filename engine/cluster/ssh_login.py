@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,13 +144,11 @@ def _keys(endpoint: Endpoint, attempts: _Attempts) -> Iterator[tuple[str, parami
     public = {file: blob for file in endpoint.identity_files if (blob := _public_blob(file)) is not None}
     offered: set[bytes] = set()
     if endpoint.use_agent:
-        with closing(paramiko.Agent()) as agent:
-            keys = sorted(_agent_keys(agent), key=lambda key: key.asbytes() not in public.values())
-            for key in keys:
-                if endpoint.identities_only and key.asbytes() not in public.values():
-                    continue
-                offered.add(key.asbytes())
-                yield f"agent key {key.comment or fingerprint(key.asbytes())}", key
+        with _agent_keys() as held:
+            for key in sorted(held, key=lambda key: key.asbytes() not in public.values()):
+                if not endpoint.identities_only or key.asbytes() in public.values():
+                    offered.add(key.asbytes())
+                    yield f"agent key {key.comment or fingerprint(key.asbytes())}", key
     for file in endpoint.identity_files:
         if public.get(file) not in offered and file.suffix != ".pub":
             loaded = _load(file, attempts, named=endpoint.identities_chosen)
@@ -158,11 +156,16 @@ def _keys(endpoint: Endpoint, attempts: _Attempts) -> Iterator[tuple[str, parami
                 yield str(file), loaded
 
 
-def _agent_keys(agent: paramiko.Agent) -> tuple[paramiko.AgentKey, ...]:
+@contextmanager
+def _agent_keys() -> Iterator[tuple[paramiko.AgentKey, ...]]:
+    """Give the keys that the SSH agent holds, for as long as the connection to it is kept."""
     try:
-        return agent.get_keys()
+        agent = paramiko.Agent()
     except (paramiko.SSHException, OSError):
-        return ()
+        yield ()
+        return
+    with closing(agent):
+        yield agent.get_keys()
 
 
 def _public_blob(file: Path) -> bytes | None:

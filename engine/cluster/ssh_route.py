@@ -177,7 +177,7 @@ class Route:
             link.start_client(timeout=3 * HANDSHAKE_SECONDS)
             key = link.get_remote_server_key()
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if "protocol banner" not in str(error):
+            if link.remote_version:
                 raise self._unreachable(f"the SSH handshake with {endpoint.server} failed: {reason(error)}.") from error
             if time.monotonic() - began < HANDSHAKE_SECONDS:
                 return None

@@ -22,6 +22,7 @@ from engine.errors import NotFound, RunFailed
 INSTALL_SSHD = "sudo apt-get install openssh-server (Debian, Ubuntu), sudo dnf install openssh-server (Fedora, RHEL)"
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
+_ANSWER_SECONDS = 1.0
 
 _SSHD_CONFIG = """\
 ListenAddress {address}
@@ -144,7 +145,7 @@ class Testbed:
             testbed_warden.kill(pid)
 
     def sessions(self, index: int) -> list[int]:
-        """Return the ids of the processes that serve the present connections to `node-INDEX`."""
+        """Return the ids of the processes that serve the present connections to `node-INDEX`, one or two for each."""
         warden = self._daemons[index - 1].warden
         listeners = testbed_warden.children_of(warden.pid) if warden is not None else []
         return [pid for listener, _ in listeners for pid in testbed_warden.sessions_of(listener)]
@@ -198,7 +199,7 @@ class Testbed:
         deadline = time.monotonic() + START_SECONDS
         while daemon.warden.poll() is None and time.monotonic() < deadline:
             try:
-                with socket.create_connection((daemon.address, daemon.port), START_SECONDS) as sock:
+                with socket.create_connection((daemon.address, daemon.port), _ANSWER_SECONDS) as sock:
                     if sock.recv(4) == b"SSH-":
                         return
             except OSError:

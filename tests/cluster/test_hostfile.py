@@ -24,8 +24,25 @@ good = st.builds(
     st.sampled_from(["", " ", "\t# eight GPUs", " #slots=2", "\x0c", "\u2028"]),
 )
 ignored = st.sampled_from(["", "   ", "# a comment", "  # worker-9 slots=9", "# plumbline: shared=yes"])
-odd_counts = ["a slots=0", "b slots=2x", "c slots= 2", "d Slots=2", "e slots=٣", "f  slots=2 slots=3", "nonsense", "slots=1"]
-odd_hosts = ["-x slots=1", "a@b slots=1", "é slots=1", "; slots=1", "slots=3 slots=1", "g\x0bslots=2", "h\u2028i slots=1"]
+odd_counts = [
+    "a slots=0",
+    "b slots=2x",
+    "c slots= 2",
+    "d Slots=2",
+    "e slots=٣",
+    "f  slots=2 slots=3",
+    "nonsense",
+    "slots=1",
+]
+odd_hosts = [
+    "-x slots=1",
+    "a@b slots=1",
+    "é slots=1",
+    "; slots=1",
+    "slots=3 slots=1",
+    "g\x0bslots=2",
+    "h\u2028i slots=1",
+]
 odd = st.sampled_from([*odd_counts, *odd_hosts])
 lines = st.one_of(good, good, good, ignored, odd)
 
