@@ -57,6 +57,7 @@ class Dispatcher:
         self._runs: dict[str, Run] = {}
         self._plans: dict[str, _Plan] = {}  # of the queue
         self._waiting = 0
+        self._version, self._looked_at = -1, 0.0  # of the database, when it was last looked at
         self._asked_to_leave = False
 
     def leave(self) -> None:
@@ -65,25 +66,34 @@ class Dispatcher:
 
     def serve(self) -> None:
         """Work until there is nothing to do, or until asked to leave."""
-        version, looked_at, busy_at = None, 0.0, time.monotonic()
+        busy_at = time.monotonic()
         while not self._asked_to_leave:
-            self._receive()
-            now = time.monotonic()
-            newest = self._store.data_version()
-            if newest != version or now - looked_at > LOOK_SECONDS:
-                version, looked_at = newest, now
-                self._look()
-            for identity, run in list(self._runs.items()):
-                self._step(identity, run)
-            self._drop_links()
-            if self._runs or self._waiting:
-                busy_at = now
-            elif now - busy_at > LINGER_SECONDS and self._may_leave():
-                break
+            try:
+                self._turn()
+                if self._runs or self._waiting:
+                    busy_at = time.monotonic()
+                elif time.monotonic() - busy_at > LINGER_SECONDS and self._may_leave():
+                    break
+            except PlumblineError as error:
+                # A full disk, say. What runs goes on, and what it writes waits on its nodes.
+                _complain(str(error))
+                if not self._store.path.exists():
+                    break
+                time.sleep(LOOK_SECONDS)
         for link in self._links.values():
             link.close()
         for link in self._links.values():
             link.join(2.0)
+
+    def _turn(self) -> None:
+        self._receive()
+        version, now = self._store.data_version(), time.monotonic()
+        if version != self._version or now - self._looked_at > LOOK_SECONDS:
+            self._look()
+            self._version, self._looked_at = version, now
+        for identity, run in list(self._runs.items()):
+            self._step(identity, run)
+        self._drop_links()
 
     def _may_leave(self) -> bool:
         """Say that it leaves, and look once more: whoever wrote before that and saw it stay must not wait for ever."""
@@ -122,10 +132,13 @@ class Dispatcher:
         key = header["reply"][0] if "reply" in header else header.get("run")
         if key is None:
             return  # a beat
-        identity, number, index = str(key).split("/")
-        run = self._runs.get(identity)
-        if run is not None and run.number == int(number):
-            run.hear(int(index), header, frame.data)
+        try:
+            identity, number, index = str(key).split("/")
+            run = self._runs.get(identity)
+            if run is not None and run.number == int(number):
+                run.hear(int(index), header, frame.data)
+        except (ValueError, LookupError, TypeError) as error:
+            _complain(f"{frame.link.node.host} sent what no companion sends: {error!r}")
 
     def _look(self) -> None:
         """Read what should be: take on what is under way, begin what may begin."""

@@ -163,7 +163,7 @@ def test_the_steps_of_a_life(state: State, desired: Desired, nodes: list[NodeVie
     ],
 )
 def test_the_ends_of_a_life(
-    state: State, desired: Desired, nodes: list[NodeView], outcome: State, code: ExitCode, said: str
+    *, state: State, desired: Desired, nodes: list[NodeView], outcome: State, code: ExitCode, said: str
 ) -> None:
     action = decide(state, desired, nodes)
     assert isinstance(action, End), action

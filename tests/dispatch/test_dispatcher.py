@@ -187,3 +187,17 @@ def test_a_log_of_many_megabytes_and_of_hostile_bytes_arrives_whole(house: House
     house.succeeded(identity, 100)
     copy = house.store.runs_dir / identity / "attempt-1/node-1/rank-3.log"
     assert noise in copy.read_bytes()
+
+
+def test_when_this_machine_cannot_write_the_run_says_so_goes_on_and_is_caught_up_with(house: House) -> None:
+    obstacle = house.store.runs_dir / "sft-0001" / "attempt-1"  # a file where a folder should be
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("")
+    identity = house.launch(steps=150, note="pause=0.02")
+    house.until(lambda: any("cannot write" in str(c.message) for c in attempts.contacts(house.store, identity)))
+    obstacle.unlink()
+    house.succeeded(identity, 150)
+    log = "attempt-1/node-1/rank-2.log"
+    assert (house.store.runs_dir / identity / log).read_bytes() == (
+        node_folder(house, identity, 1) / "rank-2.log"
+    ).read_bytes()
