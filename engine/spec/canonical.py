@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -18,6 +19,7 @@ from engine.spec.models import AnySpec, Section
 HASH_VERSION = 1  # raise it when a default changes: an old spec that left the key out means something else since then
 _NOT_COMPUTED = ("name", "note", "placement")
 _COMMENT_COLUMN = 40  # at most; comments of longer lines follow their value
+_PLAIN = re.compile(r"[\w./~][\w ./~+=@-]*")  # all else is quoted: in lists the library writes some that none can read
 _NO_TEXT_ELSEWHERE = frozenset({"y", "n", "yes", "no", "on", "off"})  # what YAML 1.1 takes for true and false
 
 
@@ -41,7 +43,8 @@ class _Representer(SafeRepresenter):
     """One line a key: lists in brackets, line breaks escaped. Older YAML readers see the same values."""
 
     def text(self, value: str) -> Node:
-        style = "'" if value.lower() in _NO_TEXT_ELSEWHERE else None if value.isprintable() else '"'
+        plain = _PLAIN.fullmatch(value) and value.lower() not in _NO_TEXT_ELSEWHERE
+        style = None if plain else "'" if value.isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", value, style)
 
     def number(self, value: float) -> Node:
