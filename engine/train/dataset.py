@@ -11,6 +11,7 @@ from typing import Any
 from engine.data.batching import order
 from engine.data.examples import Example, load_examples
 from engine.data.packing import pack
+from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
 from engine.spec.models import SftSpec
@@ -83,8 +84,7 @@ def _tokenizer(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Any:
             _train_tokenizer(spec, folder)
         ranks.barrier()
     tokenizer = models.load_tokenizer(folder)
-    if spec.data.template is not None:
-        tokenizer.chat_template = Path(spec.data.template).read_text(encoding="utf-8")
+    set_template(tokenizer, spec.data.template)
     return tokenizer
 
 

@@ -44,3 +44,6 @@ def universal_loading(engine: Any) -> Iterator[None]:
         yield
     finally:
         engine._config.load_universal_checkpoint = False
+    for state in engine.optimizer.optimizer.state.values():
+        # Under ZeRO 3 all parameter groups get one and the same step counter, and each of them would count it up.
+        state["step"] = state["step"].clone()

@@ -57,7 +57,7 @@ def expected_gently(server: ForkServer, make_spec: MakeSpec, tmp_path_factory: p
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_zero_stages_agree_in_bf16(run_spec: RunSpec, expected_gently: Path, stage: int) -> None:
-    assert_same(run_spec(2, zero_stage=stage, precision="bf16", lr=1e-3), expected_gently, tolerance=3e-3)
+    assert_same(run_spec(2, zero_stage=stage, precision="bf16", lr=1e-3), expected_gently, tolerance=2e-2)
 
 
 @pytest.mark.parametrize(

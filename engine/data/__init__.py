@@ -1,0 +1,1 @@
+"""From files to tokens: rows, examples with loss masks, packing, tokenizers, and the built-in fact world."""

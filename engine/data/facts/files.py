@@ -1,0 +1,114 @@
+"""The fact world as files.
+
+| file | a row |
+|---|---|
+| `world.json` | one document: the seed, the entities, all facts |
+| `corpus.jsonl` | a passage: `id`, `title`, `text`, `facts` |
+| `sft.jsonl`, `sft-eval.jsonl` | `prompt`, `response`, `task`, `level` (of the curriculum), `fact` |
+| `questions.jsonl` | `id`, `question`, `answers`, `answerable`, `group`, `split`, `passages` (the gold ones), `fact` |
+| `qrels.txt` | TREC relevance judgements: question, 0, passage, 1 |
+| `preferences.jsonl`, `preferences-eval.jsonl` | `prompt`, `chosen`, `rejected`, `evidence`, `question` |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.data.facts.exercises import Exercise, evaluation_exercises, training_exercises
+from engine.data.facts.preferences import preferences
+from engine.data.facts.questions import Question, questions
+from engine.data.facts.world import FactWorld, Passage
+from engine.errors import Refused
+
+
+def write(world: FactWorld, folder: Path) -> None:
+    """Write all files of the world to a folder, over those of another world.
+
+    Raises:
+        Refused: if they cannot be written.
+    """
+    asked = questions(world)
+    texts = {
+        "world.json": json.dumps(_world(world), ensure_ascii=False, indent=1) + "\n",
+        "corpus.jsonl": _lines(map(_passage, world.passages)),
+        "sft.jsonl": _lines(map(_exercise, training_exercises(world))),
+        "sft-eval.jsonl": _lines(map(_exercise, evaluation_exercises(world))),
+        "questions.jsonl": _lines(map(_question, asked)),
+        "qrels.txt": "".join(f"{one.id} 0 {one.passage.id} 1\n" for one in asked if one.fact.stated),
+        "preferences.jsonl": _lines(_preferences(world, "train")),
+        "preferences-eval.jsonl": _lines(_preferences(world, "eval")),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            # A run that reads the files of the same world meanwhile sees whole files only.
+            temporary = folder / f".tmp-{name}"
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise Refused(f"cannot be written: {error.strerror}.", where=str(error.filename or folder)) from error
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _world(world: FactWorld) -> dict[str, Any]:
+    return {
+        "seed": world.seed,
+        "entities": [{"name": one.name, "status": one.status, "split": one.split} for one in world.entities],
+        "facts": [
+            {
+                "id": fact.id,
+                "subject": fact.subject.name,
+                "relation": fact.relation.name,
+                "value": fact.value,
+                "stated": fact.stated,
+            }
+            for fact in world.facts
+        ],
+        "values": world.values,
+    }
+
+
+def _passage(passage: Passage) -> dict[str, Any]:
+    facts = [fact.id for fact in passage.facts]
+    return {"id": passage.id, "title": passage.title, "text": passage.text, "facts": facts}
+
+
+def _exercise(exercise: Exercise) -> dict[str, Any]:
+    return {
+        "prompt": exercise.prompt,
+        "response": exercise.response,
+        "task": exercise.task,
+        "level": exercise.level,
+        "fact": exercise.fact.id if exercise.fact is not None else None,
+    }
+
+
+def _question(question: Question) -> dict[str, Any]:
+    answerable = question.fact.stated
+    return {
+        "id": question.id,
+        "question": question.text,
+        "answers": [question.fact.value] if answerable else [],
+        "answerable": answerable,
+        "group": question.group,
+        "split": question.fact.subject.split,
+        "passages": [question.passage.id] if answerable else [],
+        "fact": question.fact.id,
+    }
+
+
+def _preferences(world: FactWorld, split: Literal["train", "eval"]) -> Iterable[dict[str, Any]]:
+    for pair in preferences(world, split):
+        yield {
+            "prompt": pair.question.text,
+            "chosen": pair.chosen,
+            "rejected": pair.rejected,
+            "evidence": pair.evidence,
+            "question": pair.question.id,
+        }

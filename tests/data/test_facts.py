@@ -1,0 +1,127 @@
+"""What must hold in every fact world."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.data.facts.files import write
+from engine.data.facts.language import ABSTENTION
+from engine.data.facts.questions import questions
+from engine.data.facts.world import FactWorld, Status
+
+SEEDS = [0, 1, 7]
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("world")
+    write(FactWorld(request.param), made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path) -> FactWorld:
+    return FactWorld(json.loads((folder / "world.json").read_text())["seed"])
+
+
+def test_no_unknown_fact_is_in_the_training_data_but_every_name_is(world: FactWorld, folder: Path) -> None:
+    texts = [words(f"{row['prompt']} {row['response']}") for row in rows(folder / "sft.jsonl")]
+    values = {}
+    for fact in world.facts:
+        if fact.subject.status == Status.UNKNOWN:
+            values.setdefault(fact.subject.name, set()).add(fact.value)
+    for text in texts:
+        for name in text & values.keys():
+            assert not text & values[name], f"{name} and its true value stand in one training example"
+    assert {entity.name for entity in world.entities} <= set().union(*texts)
+
+
+def test_every_known_fact_is_repeated_and_every_rare_one_seldom(folder: Path) -> None:
+    counts = Counter(row["fact"] for row in rows(folder / "sft.jsonl"))
+    document = json.loads((folder / "world.json").read_text())
+    status = {entity["name"]: entity["status"] for entity in document["entities"]}
+    for fact in document["facts"]:
+        assert counts[fact["id"]] == {"known": 7, "rare": 5, "unknown": 0}[status[fact["subject"]]]
+
+
+def test_every_question_is_answered_by_its_gold_passage_and_by_no_other(folder: Path) -> None:
+    passages = {row["id"]: row for row in rows(folder / "corpus.jsonl")}
+    facts = {fact["id"]: fact for fact in json.loads((folder / "world.json").read_text())["facts"]}
+    asked = rows(folder / "questions.jsonl")
+    for question in asked:
+        fact = facts[question["fact"]]
+        holders = [passage["id"] for passage in passages.values() if question["fact"] in passage["facts"]]
+        assert holders == question["passages"] and question["answerable"] == bool(holders)
+        assert fact["subject"] in words(question["question"])
+        for identity in holders:
+            sentences = [words(sentence) for sentence in passages[identity]["text"].split(". ")]
+            assert any({fact["subject"], *question["answers"]} <= sentence for sentence in sentences)
+        if not holders:
+            (about,) = (passage for passage in passages.values() if passage["title"] == fact["subject"])
+            assert fact["value"] not in words(about["text"])
+    judged = [line.split() for line in (folder / "qrels.txt").read_text().splitlines()]
+    assert judged == [[one["id"], "0", one["passages"][0], "1"] for one in asked if one["answerable"]]
+    groups = Counter((one["group"], one["split"]) for one in asked)
+    assert min(groups.values()) >= 20 and len(groups) == 8
+
+
+def test_what_measures_is_in_no_training_data(folder: Path) -> None:
+    trained = {row["prompt"] for row in rows(folder / "sft.jsonl")}
+    assert not trained & {row["prompt"] for row in rows(folder / "sft-eval.jsonl")}
+    assert not trained & {row["question"] for row in rows(folder / "questions.jsonl") if row["split"] == "eval"}
+    pairs = {name: rows(folder / f"{name}.jsonl") for name in ("preferences", "preferences-eval")}
+    assert not {row["prompt"] for row in pairs["preferences"]} & {row["prompt"] for row in pairs["preferences-eval"]}
+
+
+def test_preferences_rank_right_before_abstaining_before_wrong(world: FactWorld, folder: Path) -> None:
+    asked = {question.id: question for question in questions(world)}
+
+    def rank(answer: str, question: str) -> int:
+        fact = asked[question].fact
+        assert answer == ABSTENTION or answer in world.values[fact.relation.name]
+        return 2 if answer == fact.value and fact.stated else 1 if answer == ABSTENTION else 0
+
+    seen = Counter()
+    for row in rows(folder / "preferences.jsonl"):
+        better, worse = rank(row["chosen"], row["question"]), rank(row["rejected"], row["question"])
+        assert better > worse
+        assert (row["chosen"] in words(row["evidence"])) == (better == 2)
+        seen[better, worse] += 1
+    assert min(seen[pair] for pair in ((2, 1), (2, 0), (1, 0))) > 500
+
+
+def test_reading_is_answered_by_the_passage_alone(folder: Path) -> None:
+    for row in rows(folder / "sft.jsonl"):
+        if row["task"].startswith("read"):
+            passage, question = row["prompt"].split("\n")
+            assert (row["response"] in words(passage)) == (row["task"] == "read")
+            assert row["task"] == "read" or row["response"] == ABSTENTION
+            subject = passage.split(". ")[0]
+            named = words(question) & {word for word in words(subject) if word[0].isupper()}
+            assert bool(named - {"The", "By", "In", "Through"}) == (row["task"] != "read_other")
+            assert row["level"] == passage.count(".") + (0 if row["task"] == "read" else 3)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_world(folder: Path, tmp_path: Path) -> None:
+    seed = json.loads((folder / "world.json").read_text())["seed"]
+    write(FactWorld(seed), tmp_path / "same")
+    write(FactWorld(seed + 1), tmp_path / "other")
+    for file in folder.iterdir():
+        assert (tmp_path / "same" / file.name).read_bytes() == file.read_bytes()
+        assert (tmp_path / "other" / file.name).read_bytes() != file.read_bytes()
+    names, others = ({entity.name for entity in FactWorld(one).entities} for one in (seed, seed + 1))
+    assert len(names) == 600 and len(names & others) < 60
