@@ -21,12 +21,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## Fine-tune a tiny model on two nodes over SSH, and watch its loss fall (SEED=n for another world)
 	$(BIN)/engine demo --seed $(or $(SEED),0)
 
-test: install ## Style, types, architecture and tests, on a CPU without network
-	@tests/system-packages
+check: install ## Style, types and architecture, in a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test: check ## The checks and all tests, on a CPU without network
+	@tests/system-packages
 	$(BIN)/pytest -m 'not cluster'
 
 test-cluster: install ## The heavier suites: many nodes, faults, minutes
@@ -35,6 +37,9 @@ test-cluster: install ## The heavier suites: many nodes, faults, minutes
 
 bench: install ## Measure: each benchmark prints what it measured, on which machine
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+screenshots: install ## Draw the pictures of the documentation from the running program
+	$(BIN)/python docs/make_screenshots.py
 
 clean: ## Remove what install and demo made
 	rm -rf $(VENV) demo

@@ -68,15 +68,15 @@ def filled(database: Path) -> Path:
     """A database with a finished run of 20 steps, sft-0001 named first, and a queued clone, sft-0002."""
     store = Store.open(database)
     first = experiments.create(store, parse_spec(SPEC), name="first", tags=("base",))
-    points = [
-        MetricsRecord(1_700_000_000.0 + step, 1, step, {"loss": 4.0 / step, "lr": 1e-3}) for step in range(1, 21)
-    ]
+    points = [MetricsRecord(1_700_000_000.0 + step, 1, step, {"loss": 4.0 / step, "lr": 1e-3}) for step in range(1, 21)]
     diverged = MetricsRecord(1_700_000_021.0, 1, 20, {"grad_norm": float("nan")})
     records = [StartRecord(1_700_000_000.0, 1, 0, 20), *points, diverged]
     assert facts.ingest(store, first, "metrics.jsonl", Chunk(tuple(records), 100, (), False), 0)
     sample = SampleRecord(1_700_000_021.0, 1, 20, "Where was Ono born?", "In \x1b[31mZelt.", "In Zelt.")
     assert facts.ingest(store, first, "samples.jsonl", Chunk((sample,), 50, (), False), 0)
-    event = EventRecord(1_700_000_022.0, 1, "artifact", "Exported.", data={"kind": "model", "path": "/x/export", "sha256": "ab"})
+    event = EventRecord(
+        1_700_000_022.0, 1, "artifact", "Exported.", data={"kind": "model", "path": "/x/export", "sha256": "ab"}
+    )
     assert facts.ingest(store, first, "events.jsonl", Chunk((event,), 50, (), False), 0)
     experiments.create(store, parse_spec(SPEC, overrides=("train.lr=1e-4",)), name="second", parent_id=first)
     store.close()

@@ -95,7 +95,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Testbed]:
 
 
 def test_a_model_trains_on_two_nodes_and_every_fact_comes_once_whatever_is_killed(shell: Shell, nodes: Testbed) -> None:
-    launched = shell.start("launch", "spec.yaml", "--hostfile", str(nodes.hostfile), "--wait", "--set", "train.steps=150")
+    launched = shell.start(
+        "launch", "spec.yaml", "--hostfile", str(nodes.hostfile), "--wait", "--set", "train.steps=150"
+    )
     shell.until(shell.database.exists)
     shell.until(lambda: shell.step() >= 10)
     held = holder(shell.database)

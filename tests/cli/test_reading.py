@@ -97,7 +97,9 @@ def test_bookkeeping_is_reversible_but_delete_asks(engine: Engine, filled: Path)
         (("logs", "first", "--grep", "("), "not a regular expression"),
     ],
 )
-def test_wrong_usage_is_code_2_and_one_sentence(engine: Engine, filled: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_wrong_usage_is_code_2_and_one_sentence(
+    engine: Engine, filled: Path, arguments: tuple[str, ...], says: str
+) -> None:
     result = engine(*arguments)
     assert result.code == 2
     assert says in result.err and "Traceback" not in result.err and len(result.err.strip().splitlines()) == 1
