@@ -16,11 +16,11 @@ def imported_by(statement: str) -> set[str]:
 
 
 def test_the_control_plane_imports_nothing_that_computes() -> None:
-    rooms = "cli.__main__ cli.launch cli.watch dispatch.dispatcher cluster.ssh store.database spec.loading telemetry.writer"
-    statements = "; ".join(f"import engine.{room}" for room in rooms.split())
+    rooms = "cli.__main__ cli.launch cli.watch dispatch.dispatcher cluster.ssh store.database spec.loading"
+    statements = "; ".join(f"import engine.{room}" for room in [*rooms.split(), "telemetry.writer"])
     assert not imported_by(f"import tui.app; {statements}") & set(HEAVY)
 
 
 def test_every_command_can_be_imported_without_what_computes() -> None:
-    walk = "import click, engine.cli.__main__ as m; [m.engine.get_command(click.Context(m.engine), n) for n in m.COMMANDS]"
-    assert not imported_by(walk) & set(HEAVY)
+    walk = "[m.engine.get_command(click.Context(m.engine), name) for name in m.COMMANDS]"
+    assert not imported_by(f"import click, engine.cli.__main__ as m; {walk}") & set(HEAVY)
