@@ -2,147 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from textual.binding import Binding
 
-from engine.telemetry.states import Desired
-
-if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What an action would act on."""
-
-    experiment: Experiment | None = None  # under the cursor, or shown
-    readonly: bool = False
-    filtered: bool = False
-
-
-When = Callable[[Context], str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing that a person can do.
-
-    `scope` is "everywhere", "run" (each screen that has a `selected` experiment) or the name of a screen; `handler`
-    is a Textual action; `when` gives the sentence that says why it cannot be done now, or null; `danger` marks what
-    touches the world and asks first, `writes` what only changes the database; `cli` is the `engine` command that does
-    the same, with {id} for the experiment.
-    """
-
-    id: str
-    keys: str
-    text: str
-    handler: str
-    when: When
-    scope: str = "everywhere"
-    danger: bool = False
-    writes: bool = False
-    cli: str | None = None
-    short: str | None = None  # in the key bar; null: not shown there
-    key_name: str | None = None
-
-    @property
-    def key_display(self) -> str:
-        """The keys as a person reads them."""
-        return self.key_name or key_name(self.keys)
-
-    def refusal(self, context: Context) -> str | None:
-        """Return why the action cannot be done now, in one sentence; null when it can."""
-        if (self.danger or self.writes) and context.readonly:
-            return "Read-only: this window changes nothing. Start plumbline without --readonly."
-        return self.when(context)
-
-    def twin(self, context: Context, database: str | None) -> str | None:
-        """Return the `engine` command that does the same. database: the path if it is not the default one."""
-        if self.cli is None:
-            return None
-        command = self.cli.replace("{id}", context.experiment.id if context.experiment else "EXP")
-        return f"engine {command}" + (f" --db {shlex.quote(database)}" if database else "")
-
-
-_KEY_NAMES = {
-    "question_mark": "?",
-    "exclamation_mark": "!",
-    "slash": "/",
-    "colon": ":",
-    "comma": ",",
-    "full_stop": ".",
-    "plus": "+",
-    "equals_sign": "=",
-    "minus": "-",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "escape": "esc",
-    "enter": "⏎",
-    "up": "↑",
-    "down": "↓",
-    "left": "←",
-    "right": "→",
-    "pageup": "pgup",
-    "pagedown": "pgdn",
-}
-
-
-def key_name(keys: str) -> str:
-    """Return keys, separated by commas, as a person reads them."""
-    return " ".join(_KEY_NAMES.get(key, key.replace("ctrl+", "^")) for key in keys.split(","))
-
-
-def _always(context: Context) -> str | None:
-    return None
-
-
-def _on_experiment(context: Context) -> str | None:
-    return None if context.experiment else "There is no run under the cursor. n starts one."
-
-
-def _stoppable(context: Context) -> str | None:
-    experiment = context.experiment
-    if experiment is None:
-        return _on_experiment(context)
-    if experiment.state.ended:
-        return f"{experiment.id} has ended already: it {_ENDED_AS[experiment.state.value]}."
-    return None
-
-
-def _interruptible(context: Context) -> str | None:
-    experiment = context.experiment
-    if experiment is not None and not experiment.state.ended and experiment.desired is not Desired.RUN:
-        return f"{experiment.id} is being stopped already; K stops it at once."
-    return _stoppable(context)
-
-
-def _resumable(context: Context) -> str | None:
-    experiment = context.experiment
-    if experiment is not None and not experiment.state.ended:
-        return f"{experiment.id} is {experiment.state.value}; only a run that has ended can be resumed."
-    return _on_experiment(context)
-
-
-def _archivable(context: Context) -> str | None:
-    experiment = context.experiment
-    if experiment is not None and not experiment.state.ended:
-        return f"{experiment.id} is {experiment.state.value}; stop it before it is archived."
-    return _on_experiment(context)
-
-
-_ENDED_AS = {"succeeded": "succeeded", "failed": "failed", "stopped": "was stopped", "lost": "was lost"}
+from tui.action import Action, always, archivable, interruptible, on_experiment, resumable, stoppable
 
 ACTIONS: tuple[Action, ...] = (
+    # the list of runs
     Action(
         "open",
         "enter",
         "open the run: live curves, log, samples",
         "screen.open",
-        _on_experiment,
+        on_experiment,
         "runs",
         cli="show {id}",
         short="open",
@@ -152,7 +25,7 @@ ACTIONS: tuple[Action, ...] = (
         "slash",
         "filter by id, name, kind, state or tag",
         "screen.filter",
-        _always,
+        always,
         "runs",
         cli="ls --filter EXPR",
         short="filter",
@@ -162,19 +35,70 @@ ACTIONS: tuple[Action, ...] = (
         "n",
         "start a new run from a recipe",
         "app.new",
-        _always,
+        always,
         "runs",
         danger=True,
         cli="launch FILE --hostfile H",
         short="new",
     ),
+    # one run, live
+    Action(
+        "maximise",
+        "enter",
+        "the chosen chart alone, or all again",
+        "screen.maximise",
+        always,
+        "charts",
+        short="maximise",
+        cli="metrics {id}",
+    ),
+    Action(
+        "back",
+        "escape",
+        "undo the last of these, then go back to the list",
+        "screen.back",
+        always,
+        "charts",
+        short="back",
+    ),
+    Action(
+        "log",
+        "l",
+        "the log below the charts",
+        "screen.pane('log')",
+        always,
+        "charts",
+        short="log",
+        cli="logs {id} --follow",
+    ),
+    Action(
+        "samples",
+        "s",
+        "what the model wrote at each evaluation",
+        "screen.pane('samples')",
+        always,
+        "charts",
+        short="samples",
+        cli="samples {id}",
+    ),
+    Action(
+        "events",
+        "exclamation_mark",
+        "what happened: checkpoints, warnings, errors",
+        "screen.pane('events')",
+        always,
+        "charts",
+        short="events",
+        cli="show {id}",
+    ),
+    # a run, in the list or live
     Action(
         "interrupt",
         "I",
         "stop at the end of this step, with a checkpoint",
         "app.stop(False)",
-        _interruptible,
-        scope="run",
+        interruptible,
+        "run",
         danger=True,
         cli="stop {id}",
         short="stop",
@@ -184,8 +108,8 @@ ACTIONS: tuple[Action, ...] = (
         "K",
         "stop now; steps since the last checkpoint are lost",
         "app.stop(True)",
-        _stoppable,
-        scope="run",
+        stoppable,
+        "run",
         danger=True,
         cli="stop {id} --now",
         short="kill",
@@ -195,39 +119,91 @@ ACTIONS: tuple[Action, ...] = (
         "R",
         "resume from the last good checkpoint",
         "app.resume",
-        _resumable,
-        scope="run",
+        resumable,
+        "run",
         danger=True,
         cli="resume {id}",
         short="resume",
     ),
+    Action("copy", "y", "copy the id to the clipboard", "app.copy_id", on_experiment, "run"),
+    # its charts and its log
+    Action("x-axis", "x", "x axis: steps, tokens, elapsed time", "screen.next_mode", always, "charts", short="x-axis"),
+    Action(
+        "y-axis",
+        "v",
+        "y axis: linear, log, symlog, outliers clipped",
+        "screen.next_scale",
+        always,
+        "charts",
+        short="y-axis",
+    ),
+    Action("smoother", "full_stop", "smooth more", "screen.smoother(1)", always, "charts", short="smooth"),
+    Action("rougher", "comma", "smooth less", "screen.smoother(-1)", always, "charts"),
+    Action(
+        "zoom-in",
+        "plus,equals_sign",
+        "zoom in, at the crosshair or the newest point",
+        "screen.zoom(1)",
+        always,
+        "charts",
+        short="zoom",
+    ),
+    Action("zoom-out", "minus", "zoom out", "screen.zoom(-1)", always, "charts"),
+    Action("left", "left", "move the crosshair or the zoomed window to the left", "screen.move(-1)", always, "charts"),
+    Action("right", "right", "move it to the right", "screen.move(1)", always, "charts"),
+    Action("reset", "0", "show everything again, y linear", "screen.reset", always, "charts"),
+    Action(
+        "inspect",
+        "i",
+        "crosshair with exact values in all charts",
+        "screen.inspect",
+        always,
+        "charts",
+        short="inspect",
+        cli="metrics {id} --format csv",
+    ),
+    Action("next-charts", "pagedown", "further charts", "screen.page(1)", always, "charts"),
+    Action("previous-charts", "pageup", "the charts before", "screen.page(-1)", always, "charts"),
+    Action("chart-below", "down,j", "the chart below", "screen.row(1)", always, "charts"),
+    Action("chart-above", "up,k", "the chart above", "screen.row(-1)", always, "charts"),
+    Action("next-focus", "tab", "the next chart, then the text below", "app.focus_next", always, "charts"),
+    Action("previous-focus", "shift+tab", "the chart before", "app.focus_previous", always, "charts"),
+    Action("follow", "f", "follow the end of the log, or stop following", "screen.follow", always, "charts"),
+    Action("rank", "r", "the log of the next rank", "screen.next_log", always, "charts", cli="logs {id} --rank N"),
+    Action("search", "slash", "search the log", "screen.search", always, "charts", cli="logs {id} --grep RE"),
+    Action("next-match", "n", "the next line that matches", "screen.match(1)", always, "charts"),
+    Action("previous-match", "N", "the line before that matches", "screen.match(-1)", always, "charts"),
+    Action("next-run", "right_square_bracket", "the next run of the list", "screen.neighbour(1)", always, "charts"),
+    Action(
+        "previous-run", "left_square_bracket", "the run before in the list", "screen.neighbour(-1)", always, "charts"
+    ),
+    # the list of runs again: what is needed less often
     Action(
         "archive",
         "a",
         "archive the run, or bring it back",
         "app.archive",
-        _archivable,
+        archivable,
         "runs",
         writes=True,
         cli="archive {id}",
         short="archive",
     ),
-    Action("pane", "tab", "the other pane: the list, or its details", "screen.pane", _always, "runs", short="pane"),
-    Action("archived", "A", "show archived runs too, or hide them", "screen.archived", _always, "runs", cli="ls --all"),
-    Action("unfilter", "escape", "show all again, and go back to the list", "screen.unfilter", _always, "runs"),
-    Action("copy", "y", "copy the id to the clipboard", "app.copy_id", _on_experiment, "runs"),
-    Action("theme", "ctrl+t", "dark or light colours", "app.switch_theme", _always),
+    Action("pane", "tab", "the other pane: the list, or its details", "screen.pane", always, "runs", short="pane"),
+    Action("archived", "A", "show archived runs too, or hide them", "screen.archived", always, "runs", cli="ls --all"),
+    Action("unfilter", "escape", "show all again, and go back to the list", "screen.unfilter", always, "runs"),
+    # everywhere
+    Action("theme", "ctrl+t", "dark or light colours", "app.switch_theme", always),
     Action(
         "palette",
         "colon,ctrl+p",
         "all commands, each with its engine twin",
         "app.command_palette",
-        _always,
+        always,
         short="commands",
-        key_name=": ^p",
     ),
-    Action("help", "question_mark", "this help", "app.help", _always, short="help"),
-    Action("quit", "q", "quit; what runs goes on", "app.quit", _always, short="quit"),
+    Action("help", "question_mark", "this help", "app.help", always, short="help"),
+    Action("quit", "q", "quit; what runs goes on", "app.quit", always, short="quit"),
 )
 _BY_ID = {action.id: action for action in ACTIONS}
 _RANKS = {action.id: place for place, action in enumerate(ACTIONS)}

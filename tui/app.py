@@ -19,6 +19,7 @@ from textual.screen import Screen
 from engine.errors import PlumblineError
 from engine.telemetry.states import State
 from tui import actions, theme
+from tui.action import Action, Context
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
 from tui.safe_text import visible
@@ -99,13 +100,13 @@ class PlumblineApp(App[None]):
         return self._runs
 
     @property
-    def context(self) -> actions.Context:
+    def context(self) -> Context:
         """What an action would act on now."""
         return self.context_of(self.screen)
 
-    def context_of(self, screen: Screen[Any]) -> actions.Context:
+    def context_of(self, screen: Screen[Any]) -> Context:
         """Return what an action of this screen would act on."""
-        return actions.Context(getattr(screen, "selected", None), self.readonly)
+        return Context(getattr(screen, "selected", None), self.readonly)
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._watcher.start)
@@ -191,6 +192,10 @@ class PlumblineApp(App[None]):
 
         self.push_screen(RunScreen(identity))
 
+    def neighbour(self, identity: str, direction: int) -> str | None:
+        """Return the run after (1) or before (-1) this one in the list, as it is filtered; null at its end."""
+        return self._runs.neighbour(identity, direction)
+
     @work(thread=True)
     def _open_first(self, reference: str) -> None:
         from engine.store import experiments
@@ -249,7 +254,7 @@ class PlumblineApp(App[None]):
             done = f"{experiment.id} is archived; A shows archived runs." if archived else f"{experiment.id} is back."
             await self._act(self.intents.set_archived, experiment.id, archived, done=done)
 
-    async def _confirmed(self, verb: str, experiment: Experiment, cost: str, entry: actions.Action | None) -> bool:
+    async def _confirmed(self, verb: str, experiment: Experiment, cost: str, entry: Action | None) -> bool:
         from tui.screens.confirm import ConfirmScreen
 
         name = "" if experiment.name == experiment.id else f" ({visible(experiment.name)})"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
@@ -57,6 +57,7 @@ class Curves:
     """All series of an experiment by name."""
 
     series: Mapping[str, Curve]
+    _places: dict[tuple[str, XMode], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def modes(self) -> list[XMode]:
         """Return the x axes that there are data for."""
@@ -64,21 +65,20 @@ class Curves:
 
     def x(self, name: str, mode: XMode) -> Floats:
         """Return the place of each point of a series on the x axis, ascending. Shape [n]."""
-        curve = self.series[name]
-        if mode is XMode.TOKENS:
-            return self._tokens(curve.step)
-        if mode is XMode.ELAPSED:
-            return self._elapsed(curve.attempt, curve.time)
-        return np.maximum.accumulate(curve.step.astype(np.float64)) if curve.step.size else np.empty(0)
+        known = self._places.get((name, mode))
+        if known is None:
+            known = self._places[name, mode] = self._x(self.series[name], mode)
+        return known
 
-    def x_of_step(self, step: float, mode: XMode) -> float | None:
-        """Return where a step stands on the x axis; null where nothing was measured."""
+    def x_of_steps(self, steps: Sequence[float], mode: XMode) -> list[float]:
+        """Return where steps stand on the x axis; none where nothing was measured."""
         if mode is XMode.STEP:
-            return step
+            return list(steps)
         longest = max(self.series, key=lambda name: self.series[name].step.size, default=None)
         if longest is None or not self.series[longest].step.size:
-            return None
-        return float(np.interp(step, self.series[longest].step, self.x(longest, mode)))
+            return []
+        places: list[float] = np.interp(steps, self.series[longest].step, self.x(longest, mode)).tolist()
+        return places
 
     def seconds_per_step(self, recent: int = 50) -> float | None:
         """Return the median time of a step over the last points: one slow step does not move it much."""
@@ -92,12 +92,19 @@ class Curves:
         same_attempt = (np.diff(longest.attempt[-recent:]) == 0) & (steps > 0)
         return float(np.median(times[same_attempt] / steps[same_attempt])) if same_attempt.any() else None
 
+    def _x(self, curve: Curve, mode: XMode) -> Floats:
+        if mode is XMode.TOKENS:
+            return self._tokens(curve.step)
+        if mode is XMode.ELAPSED:
+            return self._elapsed(curve.attempt, curve.time)
+        return _ascending(curve.step.astype(np.float64))
+
     def _tokens(self, step: Integers) -> Floats:
         tokens = self.series["tokens"]
         known = np.isfinite(tokens.value)
         if not known.any() or not step.size:
             return np.zeros(step.size)
-        return np.maximum.accumulate(np.interp(step, tokens.step[known], tokens.value[known]))
+        return _ascending(np.interp(step, tokens.step[known], tokens.value[known]))
 
     def _elapsed(self, attempt: Integers, time: Floats) -> Floats:
         if not time.size:
@@ -118,4 +125,9 @@ class Curves:
         elapsed = np.empty(time.size)
         for number in np.unique(attempt).tolist():
             elapsed[attempt == number] = time[attempt == number] - origins[number]
-        return np.maximum.accumulate(elapsed)
+        return _ascending(elapsed)
+
+
+def _ascending(x: Floats) -> Floats:
+    """Return x, where it falls held at the greatest value so far. Shape [n]."""
+    return np.maximum.accumulate(x) if (x[1:] < x[:-1]).any() else x

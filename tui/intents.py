@@ -103,9 +103,13 @@ class Intents:
         if spec.kind in KINDS_TO_COME:
             raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft can.")
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
-        missing = [str(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
+        missing = [_near(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
         if missing:
-            raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(request.recipe))
+            raise Refused(
+                f"needs {' and '.join(map(str, missing))}, which {'are' if len(missing) > 1 else 'is'} not there.",
+                hint="The first lines of a recipe say how to make what it needs; set data.train=FILE names another.",
+                where=str(request.recipe),
+            )
         return Plan(request, spec, hosts)
 
     def launch(self, plan: Plan) -> str:
@@ -168,6 +172,10 @@ def find_files(folder_name: str, suffix: str, roots: Sequence[Path]) -> list[Pat
     for root in roots:
         for path in sorted((root / folder_name).rglob(f"*{suffix}")):
             if path.is_file() and not path.name.startswith("."):
-                near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-                found.setdefault(path.resolve(), near)
+                found.setdefault(path.resolve(), _near(path))
     return list(found.values())
+
+
+def _near(path: Path) -> Path:
+    """Return the path relative to the working folder, if it is in it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

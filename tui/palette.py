@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from tui import actions
+from tui.action import Action
 
 if TYPE_CHECKING:
     from tui.app import PlumblineApp
@@ -30,7 +31,7 @@ class ActionCommands(Provider):
             if score > 0:
                 yield Hit(score, matcher.highlight(text), self._command(entry), text=text, help=twin)
 
-    def _entries(self) -> Iterator[tuple[actions.Action, str, str | None]]:
+    def _entries(self) -> Iterator[tuple[Action, str, str | None]]:
         app = cast("PlumblineApp", self.app)
         context = app.context_of(self.screen)
         active = {binding.binding.id for binding in self.screen.active_bindings.values()}
@@ -38,5 +39,5 @@ class ActionCommands(Provider):
             if entry.id in active and entry.id != "palette" and entry.refusal(context) is None:
                 yield entry, f"{entry.text}  ({entry.key_display})", entry.twin(context, app.named_database)
 
-    def _command(self, entry: actions.Action) -> partial[bool]:
+    def _command(self, entry: Action) -> partial[bool]:
         return partial(self.app.call_later, cast("PlumblineApp", self.app).action_act, entry.id)

@@ -39,6 +39,7 @@ _BY_KIND: dict[str, tuple[Panel, ...]] = {
     ),
 }
 _LAST = ("perplexity", "eval_perplexity", "samples_per_second", "tokens", "epoch")  # told by others already
+_EXACT = frozenset({"lr", "kl_coef", "tokens", "epoch"})  # set or counted, not measured: nothing to smooth
 SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
@@ -70,52 +71,60 @@ def panels(kind: str, names: Iterable[str]) -> list[Panel]:
     return [*chosen, *((name,) for name in rest)]
 
 
-def plot(panel: Panel, curves: Curves, view: View, scale: Scale, marks: Sequence[tuple[int, str]]) -> Plot:
-    """Return one chart. marks: (step, kind)."""
+def plot(
+    panel: Panel, curves: Curves, view: View, scale: Scale, *, marks: Sequence[tuple[int, str]] = (), empty: str = ""
+) -> Plot:
+    """Return one chart. marks: (step, kind) of restarts and checkpoints. empty: said where there is no point."""
     lines = []
     for color, name in enumerate(panel):
         x, y = curves.x(name, view.mode), curves.series[name].value
         # a few evaluations are points, not noise to smooth away
         sparse = color > 0 and y.size < 100
-        lines.append(Line(name, x, y, color, 0.0 if sparse else view.smoothing))
-    places = ((curves.x_of_step(step, view.mode), kind) for step, kind in marks)
+        lines.append(Line(name, x, y, color, 0.0 if sparse or name in _EXACT else view.smoothing))
+    places = curves.x_of_steps([step for step, _ in marks], view.mode)
     return Plot(
         lines=lines,
         title=_title(panel, curves, view, lines),
         aside=_aside(view, scale),
-        marks=[Mark(x, kind) for x, kind in places if x is not None],
+        marks=[Mark(x, kind) for x, (_, kind) in zip(places, marks, strict=False)],
         scale=scale,
         x_name=view.mode,
         x_is_time=view.mode is XMode.ELAPSED,
         x_range=view.window,
         crosshair=view.crosshair,
+        empty=empty,
     )
 
 
 def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line]) -> list[Span]:
+    """Return each series with its newest value, or with the exact one under the crosshair."""
     spans: list[Span] = []
-    for color, (name, line) in enumerate(zip(panel, lines, strict=True)):
-        at = line.x.size - 1 if view.crosshair is None else nearest_index(line.x, view.crosshair)
+    crossed = view.crosshair is not None
+    places = [line.x.size - 1 if view.crosshair is None else nearest_index(line.x, view.crosshair) for line in lines]
+    steps = [
+        None if at is None or at < 0 else int(curves.series[line.name].step[at])
+        for line, at in zip(lines, places, strict=True)
+    ]
+    for color, (line, at, step) in enumerate(zip(lines, places, steps, strict=True)):
         marker = f"  {current().markers[color]} " if color else ""
-        spans += [(marker, line_ink(color)), (f"{name} ", Ink.NAME if color == 0 else Ink.ASIDE)]
-        if at is None or at < 0:
+        # beside "loss", "eval" says enough
+        name = line.name.removesuffix(f"_{panel[0]}") if color else line.name
+        spans += [(marker, line_ink(color)), (f"{name} ", Ink.ASIDE if color else Ink.NAME)]
+        if at is None or step is None:
             continue
-        value = float(line.y[at])
-        ink = line_ink(color) if np.isfinite(value) else Ink.NOTICE
-        unit = unit_of(name)
-        number = exact(value) if view.crosshair is not None else duration(value) if unit == "s" else short(value)
-        spans.append((number, ink))
-        if color == 0 and unit and not (unit == "s" and view.crosshair is None):
+        value, unit = float(line.y[at]), unit_of(line.name)
+        long = unit == "s" and value >= 60 and not crossed
+        number = exact(value) if crossed else duration(value) if long else short(value)
+        spans.append((number, line_ink(color) if np.isfinite(value) else Ink.NOTICE))
+        if color == 0 and unit not in (None, "1") and not long and not (crossed and len(lines) > 1):
             spans.append((f" {unit}", Ink.ASIDE))
-        if view.crosshair is not None:
-            spans.append((f" @{curves.series[name].step[at]}", Ink.ASIDE))
+        if crossed and color and step != steps[0]:
+            spans.append((f" @{step}", Ink.ASIDE))
     return spans
 
 
 def _aside(view: View, scale: Scale) -> list[Span]:
-    parts = [f"s {view.smoothing:g}"] if view.smoothing else []
-    if scale is not Scale.LINEAR:
-        parts.append(scale.value)
+    parts = [scale.value] if scale is not Scale.LINEAR else []
     if view.window is not None:
         parts.append("zoom")
     return [(f" {current().separator} ".join(parts), Ink.ASIDE)] if parts else []

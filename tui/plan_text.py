@@ -8,38 +8,43 @@ from pathlib import Path
 from textual.content import Content
 
 from engine.spec.models import AnySpec, Model, SftSpec
+from engine.telemetry.states import State
 from tui.canvas.numbers import short
 from tui.intents import Plan
 from tui.safe_text import visible
+from tui.theme import glyph
+from tui.wrapping import Line
 
 _LABEL = 12  # cells
 _QUIET = "$foreground 60%"
+_NOTHING: Line = (0, Content())
 
 
-def plan_text(plan: Plan, database: str | None) -> Content:
+def plan_lines(plan: Plan, database: str | None) -> list[Line]:
     """Return the plan, one fact a line. database: what `--db` must say, if anything."""
     lines = [_line(label, value) for label, value in [*_facts(plan.spec), *_places(plan)]]
-    lines += [Content(), Content.assemble(("✔ the spec is valid", "$success"))]
+    lines += [_NOTHING, (2, Content.assemble((f"{glyph(State.SUCCEEDED)} the spec is valid", "$success")))]
     if plan.spec.note:
-        lines.insert(0, Content.assemble((visible(plan.spec.note), _QUIET)))
-    lines += [Content(), Content.assemble((f"$ {visible(plan.request.command(database))}", "$accent"))]
-    return Content("\n").join(lines)
+        lines.insert(0, (0, Content.assemble((visible(plan.spec.note), _QUIET))))
+    return [*lines, _NOTHING, (2, Content.assemble((f"$ {visible(plan.request.command(database))}", "$accent")))]
 
 
-def advice_text(sentence: str) -> Content:
+def advice_lines(sentence: str) -> list[Line]:
     """Return what to do, for the place of the plan."""
-    return Content.assemble((sentence, _QUIET))
+    return [(0, Content.assemble((sentence, _QUIET)))]
 
 
-def refusal_text(sentence: str) -> Content:
+def refusal_lines(sentence: str) -> list[Line]:
     """Return what is wrong, for the place of the plan."""
-    return Content.assemble(
-        ("✖ ", "bold $error"), ("\n".join(visible(line) for line in sentence.splitlines()), "$error")
-    )
+    lines = [visible(line) for line in sentence.splitlines()]
+    signs = [f"{glyph(State.FAILED)} ", *["  "] * len(lines)]
+    return [
+        (2, Content.assemble((sign, "bold $error"), (line, "$error"))) for sign, line in zip(signs, lines, strict=False)
+    ]
 
 
-def _line(label: str, value: str) -> Content:
-    return Content.assemble((f"{label:<{_LABEL}}", _QUIET), visible(value))
+def _line(label: str, value: str) -> Line:
+    return _LABEL, Content.assemble((f"{label:<{_LABEL}}", _QUIET), visible(value))
 
 
 def _facts(spec: AnySpec) -> Iterator[tuple[str, str]]:

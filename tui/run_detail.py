@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from engine.telemetry.metrics import METRICS, unit_of
 from engine.telemetry.states import Desired, State
-from tui.canvas.charset import current
 from tui.canvas.numbers import duration, short
 from tui.safe_text import visible
 from tui.theme import STATE_COLORS, glyph
+from tui.wrapping import Line, wrapped
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _LABEL = 10  # cells
 _MOST_EVENTS = 8
 _MOST_DIFFERENCES = 12
+_ONE_LINE = 32  # cells that every pane has
 _QUIET, _HEAD = "$foreground 60%", "bold $foreground 75%"
 _SHORT_UNITS = {"tokens/s": "tok/s", "1": "", "samples/s": "smp/s"}
 _LEVELS = {"info": "", "warning": "$warning", "error": "$error"}
@@ -79,24 +81,10 @@ class DetailReader:
 
 def detail_text(detail: Detail, now: float, width: int) -> Content:
     """Return the text of the pane. now: seconds since the epoch. width: cells of a line."""
-    lines: list[Content] = []
+    lines: list[Line] = []
     for block in _blocks(detail, now):
-        for hang, line in block:
-            lines += _wrapped(line, hang, width)
-        lines.append(Content())
-    return Content("\n").join(lines[:-1])
-
-
-Line = tuple[int, Content]  # cells that what does not fit is set in by, text
-
-
-def _wrapped(line: Content, hang: int, width: int) -> list[Content]:
-    """Wrap a line; all but its first are set in below the place where its value begins."""
-    if line.cell_length <= width or width <= hang + 8:
-        return line.wrap(max(width, 1)) or [line]
-    head, value = line[:hang], line[hang:]
-    first, *rest = value.wrap(width - hang)
-    return [head + first, *(Content(" " * hang) + part for part in rest)]
+        lines += [*block, (0, Content())]
+    return wrapped(lines[:-1], width)
 
 
 def _blocks(detail: Detail, now: float) -> Iterator[list[Line]]:
@@ -123,7 +111,7 @@ def _pair(label: str, value: str, style: str = "") -> Line:
 
 def _state(experiment: Experiment) -> Iterator[Line]:
     state = experiment.state
-    sign = glyph(state, ascii_only=current().separator != "·")
+    sign = glyph(state)
     wanted = {Desired.STOP: ", stopping at the end of the step", Desired.STOP_NOW: ", stopping now"}
     suffix = "" if state.ended else wanted.get(experiment.desired, "")
     archived = "  archived" if experiment.archived_at else ""
@@ -142,7 +130,7 @@ def _progress(detail: Detail, now: float) -> Iterator[Line]:
     yield _pair("where", nodes + where)
     total = experiment.total_steps
     if total:
-        share = f" ({experiment.progress:.0%})" if experiment.progress is not None else ""
+        share = f" ({int(100 * experiment.progress)}%)" if experiment.progress is not None else ""
         yield _pair("step", f"{experiment.step} of {total}{share}")
     if experiment.started_at is not None:
         yield _pair("started", _clock(experiment.started_at, now))
@@ -177,15 +165,21 @@ def _metrics(experiment: Experiment) -> Iterator[Line]:
 
 
 def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[Line]:
-    if not differences:
-        yield 0, Content.assemble(("nothing: the same spec", _QUIET))
-    for key, (old, new) in list(differences.items())[:_MOST_DIFFERENCES]:
-        yield (
-            0,
-            Content.assemble((f"{visible(key)}  ", _QUIET), visible(str(new)), (f"  was {visible(str(old))}", _QUIET)),
-        )
-    if len(differences) > _MOST_DIFFERENCES:
-        yield 0, Content.assemble((f"and {len(differences) - _MOST_DIFFERENCES} more", _QUIET))
+    told = [(key, values) for key, values in differences.items() if key not in ("name", "note")]
+    if not told:
+        yield 0, Content.assemble(("nothing but its name", _QUIET))
+    for key, (old, new) in told[:_MOST_DIFFERENCES]:
+        now, before = Content.assemble((f"{visible(key)}  ", _QUIET), _value(new)), f"  was {_value(old)}"
+        if now.cell_length + cell_len(before) <= _ONE_LINE:
+            yield 2, Content.assemble(now, (before, _QUIET))
+        else:
+            yield from ((2, now), (2, Content.assemble((before, _QUIET))))
+    if len(told) > _MOST_DIFFERENCES:
+        yield 0, Content.assemble((f"and {len(told) - _MOST_DIFFERENCES} more", _QUIET))
+
+
+def _value(value: object) -> str:
+    return short(value) if isinstance(value, float) else "none" if value is None else visible(str(value))
 
 
 def _artifact(artifact: Artifact) -> Line:

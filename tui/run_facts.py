@@ -32,22 +32,38 @@ class RunFacts:
     events: Sequence[Event]
     samples: Sequence[Sample]
     logs: Sequence[Path]  # newest attempt first
+    live: Sequence[Experiment]  # all experiments that have not ended
 
     @property
     def marks(self) -> list[tuple[int, str]]:
         """Restarts and checkpoints as (step, kind)."""
         restarts = [(attempt.resumed_step or 0, "restart") for attempt in self.attempts[1:] if attempt.started_at]
-        checkpoints = [(event.step, "checkpoint") for event in self._checkpoints if event.step is not None]
-        return [*restarts, *checkpoints]
+        return [*restarts, *((step, "checkpoint") for step in self._checkpoints)]
 
     @property
     def last_checkpoint(self) -> int | None:
         """Step of the newest checkpoint."""
-        return max((event.step for event in self._checkpoints if event.step is not None), default=None)
+        return max(self._checkpoints, default=None)
 
     @property
-    def _checkpoints(self) -> list[Event]:
-        return [event for event in self.events if event.event == "checkpoint"]
+    def _checkpoints(self) -> list[int]:
+        """Return the steps of the checkpoints that no later attempt superseded."""
+        resumed = [(each.number, each.resumed_step) for each in self.attempts if each.resumed_step is not None]
+        return [
+            event.step
+            for event in self.events
+            if event.event == "checkpoint"
+            and event.step is not None
+            and all(event.step <= step for number, step in resumed if number > event.attempt)
+        ]
+
+    def log_name(self, path: Path) -> tuple[str, ...]:
+        """Return e.g. ("attempt 2", "node-3", "rank 5"): where a log comes from, what matters most last."""
+        number, node = _number(path.parent.parent.name), _number(path.parent.name)
+        placement = next((attempt.placement for attempt in self.attempts if attempt.number == number), ())
+        host = next((str(seat["host"]) for seat in placement if seat.get("index") == node), f"node {node}")
+        attempt = (f"attempt {number}",) if len(self.attempts) > 1 else ()
+        return (*attempt, host, path.stem.replace("-", " "))
 
 
 class RunReader:
@@ -80,6 +96,7 @@ class RunReader:
             events=list(self._events),
             samples=sample_rows.list_samples(store, experiment_id)[-_MOST_SAMPLES:] if samples else (),
             logs=log_files(store.runs_dir, experiment_id),
+            live=experiments.unfinished(store),
         )
 
     def _read_series(self, lineage: tuple[tuple[int, int | None], ...]) -> None:
@@ -100,12 +117,6 @@ def log_files(runs_dir: Path, experiment_id: str) -> list[Path]:
     """Return the local log files of an experiment: newest attempt first, in it by rank, then the agents' logs."""
     files = (runs_dir / experiment_id).glob("attempt-*/node-*/*.log")
     return sorted(files, key=_log_order)
-
-
-def log_name(path: Path) -> str:
-    """Return e.g. "attempt 2 · node 0 · rank 3"."""
-    attempt, node = path.parent.parent.name, path.parent.name
-    return " · ".join(part.replace("-", " ") for part in (attempt, node, path.stem))
 
 
 def _log_order(path: Path) -> tuple[int, bool, int, int]:

@@ -31,25 +31,27 @@ _TOLD = (
 def counts(experiments: Sequence[Experiment]) -> list[Part]:
     """Return how many there are of the states that ask for attention."""
     count = Counter(experiment.state for experiment in experiments)
-    ascii_only = current().separator != "·"
     parts = []
     for state, ink in _TOLD:
         if count[state]:
-            short = f"{glyph(state, ascii_only=ascii_only)} {count[state]}"
+            short = f"{glyph(state)} {count[state]}"
             parts.append((ink, f"{short} {state.value}", short))
     return parts
+
+
+def dispatcher_standing(dispatcher_pid: int | None, *, needed: bool) -> Content:
+    """Return whether the dispatcher runs. needed: whether there is something for it to do."""
+    if dispatcher_pid is not None:
+        return Content.assemble(("● ", "$success"), f"dispatcher runs ({dispatcher_pid})")
+    if needed:
+        return Content.assemble(("○ dispatcher does not run", "$warning"))
+    return Content("○ dispatcher at rest")
 
 
 def standing(experiments: Sequence[Experiment], dispatcher_pid: int | None, now: float) -> Content:
     """Return whether the dispatcher runs and how old the data of the live runs is. now: seconds since the epoch."""
     live = [experiment for experiment in experiments if not experiment.state.ended]
-    separator = f"  {current().separator}  "
-    if dispatcher_pid is not None:
-        first = Content.assemble(("● ", "$success"), f"dispatcher runs ({dispatcher_pid})")
-    elif live:
-        first = Content.assemble(("○ dispatcher does not run", "$warning"))
-    else:
-        first = Content("○ dispatcher at rest")
+    first = dispatcher_standing(dispatcher_pid, needed=bool(live))
     heard = [
         experiment.heard_at
         for experiment in live
@@ -59,4 +61,4 @@ def standing(experiments: Sequence[Experiment], dispatcher_pid: int | None, now:
         return first
     oldest = max(0.0, now - min(heard))
     style = "$warning" if oldest > SILENT_AFTER else ""
-    return Content.assemble(first, separator, (f"data {duration(oldest)} old", style))
+    return Content.assemble(first, f"  {current().separator}  ", (f"data {duration(oldest)} old", style))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.theme import Theme
 
 from engine.telemetry.states import State
+from tui.canvas.charset import ASCII, current
 
 DARK = Theme(
     name="plumbline-dark",
@@ -89,6 +90,6 @@ STATE_COLORS = {
 }
 
 
-def glyph(state: State, *, ascii_only: bool = False) -> str:
+def glyph(state: State) -> str:
     """Return the one character that stands beside the word of a state."""
-    return _GLYPHS[state][ascii_only]
+    return _GLYPHS[state][current() is ASCII]

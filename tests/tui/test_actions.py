@@ -10,20 +10,31 @@ import pytest
 from engine.cli.__main__ import COMMANDS
 from tests.tui.world import World
 from tui import actions
-from tui.actions import ACTIONS, Context
+from tui.action import Action, Context
+from tui.actions import ACTIONS
 from tui.app import PlumblineApp
+from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 
+SCREENS = {"runs": RunsScreen, "charts": RunScreen}
 
-def test_no_key_means_two_things_on_one_screen() -> None:
-    keys = list(itertools.chain.from_iterable(entry.keys.split(",") for entry in ACTIONS))
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
+    here = actions.of_scope(screen, "run", "everywhere")
+    keys = list(itertools.chain.from_iterable(entry.keys.split(",") for entry in here))
     assert len(keys) == len(set(keys))
 
 
+def test_every_action_belongs_somewhere_and_has_an_id_of_its_own() -> None:
+    assert {entry.scope for entry in ACTIONS} == {*SCREENS, "run", "everywhere"}
+    assert len({entry.id for entry in ACTIONS}) == len(ACTIONS)
+
+
 @pytest.mark.parametrize("entry", ACTIONS, ids=lambda entry: entry.id)
-def test_every_action_has_a_handler_and_names_a_command_that_exists(entry: actions.Action) -> None:
+def test_every_action_has_a_handler_and_names_a_command_that_exists(entry: Action) -> None:
     place, _, method = entry.handler.partition("(")[0].partition(".")
-    owner = {"app": PlumblineApp, "screen": RunsScreen}[place]
+    owner = PlumblineApp if place == "app" else SCREENS[entry.scope]
     assert callable(getattr(owner, f"action_{method}"))
     if entry.cli is not None:
         assert entry.cli.split()[0] in COMMANDS

@@ -34,7 +34,7 @@ def three(world: World) -> list[experiments.Experiment]:
         ("-state:queued -kind:rm", {"Wide"}),
         ("nothing-like-this", set()),
         ("a:b", set()),
-        ("-", set()),
+        ("-", {"baseline", "Wide", "narrow"}),
     ],
 )
 def test_all_words_must_hold(three: list[experiments.Experiment], text: str, names: set[str]) -> None:

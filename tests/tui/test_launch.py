@@ -34,9 +34,9 @@ def test_a_recipe_is_planned_confirmed_and_queued(world: World) -> None:
             pilot, "recipes/facts/sft.yaml", "300 steps", "the spec is valid", "$ engine launch recipes/facts/sft.yaml"
         )
         await pilot.press("tab", "tab", "down")
-        await shows(pilot, "2 nodes, 4 ranks: node-1, node-2", "--hostfile hostfiles/two")
+        await shows(pilot, "2 nodes, 4 ranks: node-1, node-2", "--hostfile", "hostfiles/two")
         await pilot.press("tab", *"mine", "tab", *"train.steps=7")
-        await shows(pilot, "7 steps", "--name mine --set train.steps=7")
+        await shows(pilot, "7 steps", "--name mine", "train.steps=7")
         await pilot.press("ctrl+j")
         await shows(pilot, "Launch mine on 2 nodes of hostfiles/two?", "4 slots")
         await pilot.press("y")

@@ -152,12 +152,14 @@ def test_read_only_changes_nothing(world: World) -> None:
 
 
 def test_help_lists_every_key_of_the_screen(world: World) -> None:
-    from tui.actions import ACTIONS
+    from tui.actions import of_scope
 
     async def scenario(pilot: Pilot[None]) -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
-        await shows(pilot, *(entry.text for entry in ACTIONS), "asks first", "next run", "↓ j")
+        await shows(
+            pilot, *(entry.text for entry in of_scope("runs", "run", "everywhere")), "asks first", "next run", "↓ j"
+        )
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
 

@@ -16,7 +16,7 @@ from engine.spec.loading import parse_spec
 from engine.store import attempts, experiments, facts
 from engine.store.database import Store
 from engine.telemetry.reader import Chunk
-from engine.telemetry.records import EventRecord, MetricsRecord, Record, StartRecord
+from engine.telemetry.records import EventRecord, MetricsRecord, Record, SampleRecord, StartRecord
 from engine.telemetry.states import State
 from tui.app import PlumblineApp
 from tui.intents import Intents
@@ -44,28 +44,51 @@ class World:
         spec = parse_spec(SPEC.format(name="x" if not name.isidentifier() else name, steps=steps, lr=lr))
         return experiments.create(self.store, spec, name=name, **more)
 
-    def begin(self, identity: str) -> None:
-        """Let an attempt of it run."""
-        number = attempts.begin(self.store, identity, run_dir=f"/runs/{identity}", placement=[]).number
+    def begin(self, identity: str, *, resumed: int = 0, hosts: Sequence[str] = (), total: int = 100) -> int:
+        """Let the next attempt of it run; returns its number."""
+        placement = [
+            {"host": host, "index": index, "slots": 1, "first_rank": index} for index, host in enumerate(hosts)
+        ]
+        number = attempts.begin(self.store, identity, run_dir=f"/runs/{identity}", placement=placement).number
         for state in (State.STARTING, State.RUNNING):
             attempts.transition(self.store, identity, number, state)
-        self.ingest(identity, "metrics.jsonl", [StartRecord(time.time(), number, 0, 100)])
+        self.ingest(identity, "metrics.jsonl", [StartRecord(time.time(), number, resumed, total)])
+        return number
 
-    def train(self, identity: str, steps: Sequence[int], loss: Callable[[int], float] = lambda step: 2 / step) -> None:
-        """Let it log these steps."""
-        metrics = [
-            MetricsRecord(time.time(), 1, step, {"loss": loss(step), "tokens_per_second": 12_000.0}) for step in steps
-        ]
+    def train(
+        self,
+        identity: str,
+        steps: Sequence[int],
+        loss: Callable[[int], float] = lambda step: 2 / step,
+        attempt: int = 1,
+        **others: float,
+    ) -> None:
+        """Let it log these steps. others: further metrics, the same at each of them."""
+        more = {"tokens_per_second": 12_000.0} | others
+        metrics = [MetricsRecord(time.time(), attempt, step, {"loss": loss(step), **more}) for step in steps]
         self.ingest(identity, "metrics.jsonl", metrics)
 
-    def checkpoint(self, identity: str, step: int) -> None:
+    def checkpoint(self, identity: str, step: int, attempt: int = 1) -> None:
         """Let it write a checkpoint."""
         message = f"checkpoint of step {step} is complete"
-        self.ingest(identity, "events.jsonl", [EventRecord(time.time(), 1, "checkpoint", message, step=step)])
+        self.ingest(identity, "events.jsonl", [EventRecord(time.time(), attempt, "checkpoint", message, step=step)])
 
-    def end(self, identity: str, state: State, reason: str | None = None) -> None:
+    def sample(self, identity: str, step: int, prompt: str, response: str, reference: str | None = None) -> None:
+        """Let its model write something."""
+        record = SampleRecord(time.time(), 1, step, prompt, response, reference, {"exact": 0.5})
+        self.ingest(identity, "samples.jsonl", [record])
+
+    def log(self, identity: str, text: bytes, *, attempt: int = 1, node: int = 0, rank: int = 0) -> Path:
+        """Append to the log of a rank, as the dispatcher's mirror does."""
+        path = self.store.runs_dir / identity / f"attempt-{attempt}" / f"node-{node}" / f"rank-{rank}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(text)
+        return path
+
+    def end(self, identity: str, state: State, reason: str | None = None, attempt: int = 1) -> None:
         """Let it end."""
-        attempts.transition(self.store, identity, 1, state, reason=reason)
+        attempts.transition(self.store, identity, attempt, state, reason=reason)
 
     def ingest(self, identity: str, file: str, records: Sequence[Record]) -> None:
         """Bring facts in, as the dispatcher does."""

@@ -164,10 +164,10 @@ def _time_label(seconds: float, step: float) -> str:
 def _log_axis(low: float, high: float, ticks: int) -> Axis:
     bottom, top = _nice_below(low), nice(high)
     if bottom >= top:
-        top = nice(bottom * 1.5)
+        bottom, top = (bottom, nice(bottom * 1.5)) if bottom < _LARGEST / 2 else (_nice_below(bottom / 1.5), bottom)
     first, last = math.floor(math.log10(bottom) + 1e-9), math.ceil(math.log10(top) - 1e-9)
     decades = last - first
-    few = decades <= max(1, ticks // 3)
+    few = decades <= max(1, ticks // 2)
     powers = range(first, last + 1, 1 if few else -(-decades // ticks))
     digits = (1, 2, 5) if few else (1,)
     values = [float(f"{digit}e{power}") for power in powers for digit in digits]

@@ -78,7 +78,9 @@ def _on_line(line: Polyline, edges: Floats, after: NDArray[np.intp], heights: Ca
 
 def rows_of(fraction: Floats, dot_rows: int) -> NDArray[np.int64]:
     """Return the dot row, counted from the top, of heights 0 (bottom) to 1 (top); beyond them, the border row."""
-    return np.rint((1.0 - np.clip(fraction, 0.0, 1.0)) * (dot_rows - 1)).astype(np.int64)
+    height = (1.0 - np.clip(fraction, 0.0, 1.0)) * (dot_rows - 1)
+    # rounded twice, so that the last digits of an average do not bend a flat line
+    return np.rint(np.round(height, 6)).astype(np.int64)
 
 
 def fill(low: Floats, high: Floats, rows: int) -> Dots:

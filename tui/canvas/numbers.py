@@ -23,7 +23,7 @@ def short(value: float, digits: int = 3) -> str:
     rounded = float(f"{value:.{digits - 1}e}")
     size = abs(rounded)
     if size < 1e-3 or size >= 1e15:
-        mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}"
     if size >= 10_000:

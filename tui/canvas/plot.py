@@ -88,7 +88,7 @@ def draw(plot: Plot, width: int, height: int, charset: Charset | None = None) ->
     if plot.x_range is not None:
         x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
     visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
-    y = y_axis(*_y_extent(visible, plot.scale), plot.scale, max(1, min(5, rows // 2)))
+    y = y_axis(*_y_extent(visible, plot.scale), plot.scale, max(1, min(5 + rows // 12, rows // 2)))
     left = 1 + max([_MIN_GUTTER, *(len(label) for _, label in y.ticks)])
     columns = width - left - 1
     if columns < _MIN_COLUMNS:
@@ -210,13 +210,16 @@ class _Painter:
             column = frame.left + self._column(value)
             frame.put(axis_row, column, charset.x_tick, Ink.AXIS)
             start = min(max(column - len(label) // 2, spine), end - len(label))
-            if start >= free and start + len(label) < name_at:
+            if start >= free:
                 free = frame.put(axis_row + 1, start, label, Ink.LABEL) + 1
         if name_at >= free:
             frame.put(axis_row + 1, name_at, x_name, Ink.ASIDE)
 
     def lines(self, visible: Sequence[_Visible]) -> None:
-        """Bands first, then lines, so that no band hides a line; where two lines share a cell, both keep their dots."""
+        """Bands first, then lines, so that no band hides a line; where two lines share a cell, both keep their dots.
+
+        A few points beside a first line are not joined: a line over the first one would hide it.
+        """
         for line in visible:
             if line.banded:
                 band = self._dots(line.raw)
@@ -224,10 +227,11 @@ class _Painter:
                 self.glyphs[lit], self.inks[lit] = self.charset.band[band[lit]], band_ink(line.color)
         together = np.zeros(self.glyphs.shape, np.uint8)
         for line in visible:
-            dots = self._dots(line.smoothed)
-            lit = dots > 0
-            together |= dots
-            self.glyphs[lit], self.inks[lit] = self.charset.line[together[lit]], line_ink(line.color)
+            if line.color == 0 or not self._is_sparse(line):
+                dots = self._dots(line.smoothed)
+                lit = dots > 0
+                together |= dots
+                self.glyphs[lit], self.inks[lit] = self.charset.line[together[lit]], line_ink(line.color)
             self._markers(line)
 
     def marks(self, marks: Sequence[Mark], visible: Sequence[_Visible]) -> None:
@@ -255,8 +259,7 @@ class _Painter:
     def _markers(self, line: _Visible) -> None:
         """Mark the points of a sparse series, and now and then those of every series but the first."""
         x, y = line.smoothed.x[line.inside], line.smoothed.y[line.inside]
-        columns = self.frame.columns
-        sparse = x.size <= (2 if line.color == 0 else columns // 4)
+        columns, sparse = self.frame.columns, self._is_sparse(line)
         if not sparse and line.color == 0:
             return
         cells = self._columns(x)
@@ -267,6 +270,10 @@ class _Painter:
         rows = self._rows(self.y.fraction(y))
         self.glyphs[rows, cells] = self.charset.markers[line.color]
         self.inks[rows, cells] = line_ink(line.color)
+
+    def _is_sparse(self, line: _Visible) -> bool:
+        count: int = line.inside.stop - line.inside.start
+        return count <= (2 if line.color == 0 else self.frame.columns)
 
     def _dots(self, line: Polyline) -> braille.Bytes:
         edges = np.linspace(self.x.low, self.x.high, self.frame.columns * braille.DOTS_ACROSS + 1)

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from tui import actions
+from tui.action import key_name
 
 _QUIET = "$foreground 60%"
 
@@ -59,7 +60,7 @@ def groups(screen: Screen[object]) -> list[tuple[str, list[tuple[str, str, bool]
     on_run: dict[str, tuple[str, str, bool]] = {}
     general: dict[str, tuple[str, str, bool]] = {}
     keys: dict[str, list[str]] = {}
-    for active in screen.active_bindings.values():
+    for active in sorted(screen.active_bindings.values(), key=lambda active: actions.rank(active.binding.id)):
         binding = active.binding
         if not binding.description or not _is_ours(active.node, binding):
             continue
@@ -68,7 +69,7 @@ def groups(screen: Screen[object]) -> list[tuple[str, list[tuple[str, str, bool]
             target = general if entry.scope == "everywhere" else on_run if entry.scope == "run" else here
             target.setdefault(binding.action, (entry.key_display, entry.text, entry.danger))
         else:
-            keys.setdefault(binding.action, []).append(binding.key_display or actions.key_name(binding.key))
+            keys.setdefault(binding.action, []).append(binding.key_display or key_name(binding.key))
             names = " ".join(dict.fromkeys(keys[binding.action]))
             here[binding.action] = (names, binding.tooltip or binding.description, False)
     titled = (("here", here), ("the run", on_run), ("everywhere", general))

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import PlumblineError
 from tui.intents import Plan, Request, find_files
-from tui.plan_text import advice_text, plan_text, refusal_text
+from tui.plan_text import advice_lines, plan_lines, refusal_lines
 from tui.safe_text import visible
 from tui.screens.confirm import ConfirmScreen
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.status_line import StatusLine
+from tui.widgets.story import Story
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LaunchScreen(Screen[str | None]):
         self._path = Input(placeholder="or the path of a spec", id="path", compact=True)
         self._title = Input(placeholder="name (default: the spec's)", id="name", compact=True)
         self._sets = Input(placeholder="train.steps=200 train.lr=1e-3", id="sets", compact=True)
-        self._plan_text = Static(id="plan-text", markup=False)
+        self._plan_text = Story(empty="…", id="plan-text")
 
     @property
     def plumbline(self) -> PlumblineApp:
@@ -78,8 +79,7 @@ class LaunchScreen(Screen[str | None]):
                         yield Static("set", classes="label")
                         yield self._sets
             with Vertical(id="plan", classes="box"):
-                with VerticalScroll(id="plan-scroll", can_focus=True):
-                    yield self._plan_text
+                yield self._plan_text
                 yield Button("Launch (^j)", id="go", compact=True, variant="primary")
         yield StatusLine(id="status")
         yield KeyBar()
@@ -142,18 +142,18 @@ class LaunchScreen(Screen[str | None]):
             request = self.request
             if request is None:
                 self._problem = "choose a recipe, or type the path of a spec."
-                self._plan_text.update(advice_text("Choose a recipe, or type the path of a spec."))
+                self._plan_text.show(advice_lines("Choose a recipe, or type the path of a spec."))
                 return
             plan = await asyncio.to_thread(self.plumbline.intents.plan, request)
         except (PlumblineError, ValueError) as error:
             self._refuse(str(error))
             return
         self.plan, self._problem = plan, ""
-        self._plan_text.update(plan_text(plan, self.plumbline.named_database))
+        self._plan_text.show(plan_lines(plan, self.plumbline.named_database))
 
     def _refuse(self, sentence: str) -> None:
         self._problem = sentence
-        self._plan_text.update(refusal_text(sentence))
+        self._plan_text.show(refusal_lines(sentence))
 
     @on(Button.Pressed, "#go")
     @work

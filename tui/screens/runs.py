@@ -18,6 +18,7 @@ from engine.errors import PlumblineError
 from tui import actions
 from tui.data import Overview, OverviewReader
 from tui.filtering import select
+from tui.pace import Pace
 from tui.standing import counts, standing
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_table import RunTable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tui.app import PlumblineApp
     from tui.run_detail import Detail, DetailReader
 
-_REST = 8.0  # times what a read took is waited before the next one, so that reading never takes the machine
 _EMPTY = """\
 No runs yet.
 
@@ -60,20 +60,21 @@ class RunsScreen(Screen[None]):
             self.detail = detail
 
     class Failed(Message):
-        """A read failed."""
+        """The list could not be read."""
 
         def __init__(self, sentence: str) -> None:
             super().__init__()
             self.sentence = sentence
+
+    class DetailFailed(Failed):
+        """One experiment could not be read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.overview: Overview | None = None
         self.show_archived = False
         self._reader: OverviewReader | None = None
-        self._reading = False
-        self._stale = False
-        self._not_before = 0.0
+        self._pace = Pace(self, self._begin_read)
         self._wanted: str | None = None  # to select as soon as it is in the list
         self._detail: Detail | None = None
         self._detail_reader: DetailReader | None = None
@@ -120,25 +121,16 @@ class RunsScreen(Screen[None]):
         self._tell()
 
     def reload(self) -> None:
-        """Read what is new; calls while one read is under way, or too soon after it, become one read."""
-        if not self.plumbline.store_is_open:
+        """Read what is new."""
+        if self.plumbline.store_is_open:
+            self._pace.ask()
+        else:
             self._tell()
-            return
-        if self._reading or time.monotonic() < self._not_before:
-            if not self._stale:
-                self._stale = True
-                if not self._reading:
-                    self.set_timer(max(0.0, self._not_before - time.monotonic()), self._catch_up)
-            return
-        self._stale, self._reading = False, True
+
+    def _begin_read(self) -> None:
         if self._reader is None:
             self._reader = OverviewReader(self.plumbline.store)
         self._read(self._reader, self.show_archived)
-
-    def _catch_up(self) -> None:
-        if self._stale and self.is_attached:
-            self._stale = False
-            self.reload()
 
     @work(thread=True, group="overview")
     def _read(self, reader: OverviewReader, archived: bool) -> None:
@@ -150,18 +142,15 @@ class RunsScreen(Screen[None]):
 
     @on(Loaded)
     def _show(self, message: Loaded) -> None:
-        self._reading = False
-        self._not_before = time.monotonic() + _REST * message.seconds
         self.overview = message.overview
         self._show_list()
         self._load_detail()
-        self._catch_up()
+        self._pace.done(message.seconds)
 
     @on(Failed)
     def _refuse(self, message: Failed) -> None:
-        self._reading = False
-        self._detail_reading = None
         self.status.say(message.sentence, "error")
+        self._pace.done(1.0)
 
     def _show_list(self) -> None:
         overview = self.overview
@@ -178,6 +167,16 @@ class RunsScreen(Screen[None]):
         else:
             self._count.update("")
         self._tell()
+
+    def neighbour(self, identity: str, direction: int) -> str | None:
+        """Put the cursor on the run after (1) or before (-1) this one, as the list is filtered, and return its id."""
+        self._table.select(identity)
+        here = self._table.selected
+        if here is None or here.id != identity:
+            return None
+        self._table.action_move(direction)
+        there = self._table.selected
+        return None if there is None or there.id == identity else there.id
 
     def want(self, identity: str) -> None:
         """Put the cursor on this experiment as soon as it is there."""
@@ -243,7 +242,12 @@ class RunsScreen(Screen[None]):
         try:
             self.post_message(self.DetailLoaded(self._detail_reader.read(identity)))
         except PlumblineError as error:
-            self.post_message(self.Failed(str(error)))
+            self.post_message(self.DetailFailed(str(error)))
+
+    @on(DetailFailed)
+    def _detail_failed(self, message: DetailFailed) -> None:
+        self._detail_reading = None
+        self.status.say(message.sentence, "error")
 
     @on(DetailLoaded)
     def _detail_loaded(self, message: DetailLoaded) -> None:
@@ -302,5 +306,5 @@ class RunsScreen(Screen[None]):
     def action_archived(self) -> None:
         """Show archived runs too, or hide them."""
         self.show_archived = not self.show_archived
-        self._not_before = 0.0
-        self.reload()
+        if self.plumbline.store_is_open:
+            self._pace.ask(at_once=True)

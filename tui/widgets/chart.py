@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -65,11 +67,25 @@ class Chart(Widget, can_focus=True):
     }
     """
 
+    class Picked(Message):
+        """A place was clicked. at: its x, null beside the plot; times: 2 for a double click."""
+
+        def __init__(self, at: float | None, times: int) -> None:
+            super().__init__()
+            self.at, self.times = at, times
+
+    class Turned(Message):
+        """The wheel was turned over a place. at: its x, null beside the plot; direction: 1 is up."""
+
+        def __init__(self, at: float | None, direction: int) -> None:
+            super().__init__()
+            self.at, self.direction = at, direction
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.frame = Frame.blank(1, 1)
         self._plot = Plot(())
-        self._strips: list[Strip] = []
+        self._strips: list[Strip | None] = []  # null: to be made again
         self._ink_styles: dict[int, Style] = {}
 
     def show(self, plot: Plot) -> None:
@@ -81,24 +97,46 @@ class Chart(Widget, can_focus=True):
     def on_resize(self) -> None:
         self._draw()
 
+    def on_click(self, event: Click) -> None:
+        self.post_message(self.Picked(self._x_at(event.x), event.chain))
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        event.stop()
+        self.post_message(self.Turned(self._x_at(event.x), 1))
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        event.stop()
+        self.post_message(self.Turned(self._x_at(event.x), -1))
+
     def notify_style_update(self) -> None:
         super().notify_style_update()
+        # the styles of the parts are worked out after this call
         self._ink_styles.clear()
-        self._strips = [self._strip(row) for row in range(len(self._strips))]
+        self._strips = [None] * len(self._strips)
 
     def render_line(self, y: int) -> Strip:
         """Return a row of the frame; the same object as long as the row stays the same."""
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
+        if y >= len(self._strips):
+            return Strip.blank(self.size.width, self.rich_style)
+        strip = self._strips[y]
+        if strip is None:
+            strip = self._strips[y] = self._strip(y)
+        return strip
+
+    def _x_at(self, column: int) -> float | None:
+        frame = self.frame
+        if frame.x is None or not frame.left <= column < frame.left + frame.columns:
+            return None
+        return frame.x.low + (frame.x.high - frame.x.low) * (column - frame.left + 0.5) / frame.columns
 
     def _draw(self) -> None:
         frame = draw(self._plot, self.size.width, self.size.height)
         spans = changed_spans(self.frame if self._strips else None, frame)
         self.frame = frame
-        rows = {row for row, _, _ in spans}
-        old = self._strips
-        self._strips = [
-            self._strip(row) if row in rows or row >= len(old) else old[row] for row in range(frame.glyphs.shape[0])
-        ]
+        height = frame.glyphs.shape[0]
+        self._strips = [*self._strips, *[None] * height][:height]
+        for row, _, _ in spans:
+            self._strips[row] = None
         if spans:
             self.refresh(*(Region(start, row, stop - start, 1) for row, start, stop in spans))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from textual import on
 from textual.containers import Grid
 from textual.message import Message
 
@@ -22,7 +23,7 @@ _ZOOM = 2.0
 
 
 class ChartGrid(Grid):
-    """As many charts as fit; the others on further pages."""
+    """As many charts as fit; the others on further pages. Each of the screen's charts keeps its panel of the page."""
 
     DEFAULT_CSS = """
     ChartGrid {
@@ -31,49 +32,67 @@ class ChartGrid(Grid):
     }
     """
 
-    class Changed(Message):
-        """What is said about the charts (page, axis, crosshair) changed."""
+    class Told(Message):
+        """What a key did to the charts, or why it did nothing."""
 
         def __init__(self, sentence: str) -> None:
             super().__init__()
             self.sentence = sentence
 
-    def __init__(self, kind: str = "sft", *, id: str | None = None) -> None:
+    class Arranged(Message):
+        """Page, maximised chart or crosshair changed."""
+
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.kind = kind
         self.curves = Curves({})
         self.view = View()
         self.page = 0
-        self.maximised: Panel | None = None
+        self.maximised: str | None = None  # name of the panel that has all the room
+        self._panels: list[Panel] = []
         self._marks: Sequence[tuple[int, str]] = ()
-        self._scales: dict[Panel, Scale] = {}
-        self._shape = (0, 0)  # columns, rows
+        self._empty = ""
+        self._scales: dict[str, Scale] = {}  # by the name of the panel
+        self._shape = (1, 1)  # columns, rows of a page
 
-    def show(self, kind: str, curves: Curves, marks: Sequence[tuple[int, str]]) -> None:
-        """Show the curves of a run. marks: (step, kind) of restarts and checkpoints."""
-        self.kind, self.curves, self._marks = kind, curves, marks
+    def show(self, kind: str, curves: Curves, marks: Sequence[tuple[int, str]], empty: str) -> None:
+        """Show the curves of a run. marks: (step, kind) of restarts and checkpoints. empty: said while it has none."""
+        before = self._extent()
+        self.curves, self._marks, self._empty = curves, marks, empty
+        self._panels = panels(kind, curves.series)
         if self.view.mode not in curves.modes():
             self.view = replace(self.view, mode=XMode.STEP, window=None, crosshair=None)
+        self._keep_up(before)
         self._arrange()
+
+    def clear(self) -> None:
+        """Forget the run; smoothing and x axis stay for the next one."""
+        self.view = replace(self.view, window=None, crosshair=None)
+        self.page, self.maximised = 0, None
+        self._scales.clear()
+        self.show("", Curves({}), (), "")
 
     def on_resize(self) -> None:
         self._arrange()
 
     @property
-    def panels(self) -> list[Panel]:
-        """All charts of the run, on all pages."""
-        return panels(self.kind, self.curves.series)
-
-    @property
     def pages(self) -> int:
         """Number of pages, at least 1."""
-        columns, rows = self._fitting(len(self.panels))
-        return max(1, -(-len(self.panels) // (columns * rows)))
+        columns, rows = self._shape
+        return max(1, -(-len(self._panels) // (columns * rows)))
 
     @property
     def charts(self) -> list[Chart]:
-        """The charts on the screen."""
+        """The charts of the page; with one maximised, the others are not displayed."""
         return [child for child in self.children if isinstance(child, Chart)]
+
+    @property
+    def crossed_step(self) -> int | None:
+        """The step of the point under the crosshair."""
+        at, name = self.view.crosshair, self._longest()
+        if at is None or name is None:
+            return None
+        nearest = nearest_index(self.curves.x(name, self.view.mode), at)
+        return None if nearest is None else int(self.curves.series[name].step[nearest])
 
     def next_mode(self) -> None:
         """Let the x axis count the next thing: steps, tokens, elapsed time."""
@@ -83,33 +102,34 @@ class ChartGrid(Grid):
 
     def next_scale(self) -> None:
         """Change the y axis of the focused chart, or of all: linear, log, symlog, linear with outliers clipped."""
-        focused = [panel for chart, panel in zip(self.charts, self._shown(), strict=False) if chart.has_focus]
-        chosen = focused or self.panels
+        focused = self._focused()
+        chosen = [panel[0] for panel in self._panels] if focused is None else [self._page()[focused][0]]
         if not chosen:
             return
         scale = self._scales.get(chosen[0], Scale.LINEAR).following
         self._scales.update(dict.fromkeys(chosen, scale))
-        self._change(self.view, f"y axis of {focused[0][0] if focused else 'all charts'}: {scale}")
+        self._change(self.view, f"y axis of {'all charts' if focused is None else chosen[0]}: {scale}")
 
     def smoother(self, by: int) -> None:
         """Smooth by `by` notches more."""
         view = self.view.smoother(by)
         self._change(view, f"smoothing {view.smoothing:g}" if view.smoothing else "no smoothing")
 
-    def zoom(self, direction: int) -> None:
-        """Show half (1) or twice (-1) the span, about the crosshair, else at the newest point."""
+    def zoom(self, direction: int, at: float | None = None) -> None:
+        """Show half (1) or twice (-1) the span, about a place: by default the crosshair, else the newest point."""
         whole = self._extent()
         if whole is None:
             return
         low, high = self.view.window or whole
         span = (high - low) * _ZOOM**-direction
         if span >= whole[1] - whole[0]:
-            self.reset()
+            self._change(replace(self.view, window=None), "everything is shown" if direction < 0 else "")
             return
-        least = (whole[1] - whole[0]) * 1e-6
-        at = self.view.crosshair if self.view.crosshair is not None else high
-        share = (at - low) / (high - low) if high > low else 1.0
-        self._look_at(at - max(span, least) * share, max(span, least), whole)
+        if at is None:
+            at = self.view.crosshair if self.view.crosshair is not None else high
+        share = min(1.0, max(0.0, (at - low) / (high - low))) if high > low else 1.0
+        span = max(span, (whole[1] - whole[0]) * 1e-6)
+        self._look_at(at - span * share, span, whole)
 
     def move(self, direction: int) -> None:
         """Move the crosshair to the next point; without one, move a zoomed window by a quarter."""
@@ -121,53 +141,100 @@ class ChartGrid(Grid):
         elif self.view.window is not None:
             low, high = self.view.window
             self._look_at(low + direction * (high - low) / 4, high - low, whole)
+        else:
+            self.post_message(self.Told("Everything is shown: + zooms in, i shows exact values."))
 
     def reset(self) -> None:
         """Show everything again, linear."""
         self._scales.clear()
-        self._change(replace(self.view, window=None), "everything")
+        self._change(replace(self.view, window=None), "everything is shown, y linear")
 
     def inspect(self) -> None:
         """Put a crosshair at the newest point, or take it away."""
         extent = self._extent()
-        if self.view.crosshair is not None or extent is None:
+        if self.view.crosshair is not None:
             self._change(replace(self.view, crosshair=None), "")
+        elif extent is None:
+            self.post_message(self.Told("There are no points to inspect yet."))
         else:
             self._cross((self.view.window or extent)[1])
 
     def turn_page(self, by: int) -> None:
         """Show the charts of another page."""
-        self.page = min(max(self.page + by, 0), self.pages - 1)
+        page = min(max(self.page + by, 0), self.pages - 1)
+        if page == self.page:
+            many = self.pages > 1
+            said = f"This is page {page + 1} of {self.pages}." if many else "All charts are on this page."
+            self.post_message(self.Told(said))
+            return
+        self.page = page
         self._arrange()
-        self.post_message(self.Changed(f"charts {self.page + 1}/{self.pages}" if self.pages > 1 else ""))
 
-    def maximise(self) -> bool:
-        """Give all room to the focused chart; returns whether there was one."""
-        shown = self._shown()
-        focused = next((index for index, chart in enumerate(self.charts) if chart.has_focus), 0)
-        if self.maximised is not None or focused >= len(shown):
-            return False
-        self.maximised = shown[focused]
+    def maximise(self) -> None:
+        """Give all room to the focused chart, or to the first one; or show all again."""
+        page, focused = self._page(), self._focused() or 0
+        if self.maximised is None and focused >= len(page):
+            self.post_message(self.Told("There is no chart yet."))
+            return
+        self.maximised = page[focused][0] if self.maximised is None else None
         self._arrange()
-        return True
+        if focused < len(self.charts):
+            self.charts[focused].focus()
 
     def restore(self) -> bool:
-        """Undo the innermost of crosshair and maximised chart; returns whether there was any."""
+        """Undo the innermost of crosshair, zoom and maximised chart; returns whether there was any."""
         if self.view.crosshair is not None:
             self.inspect()
-            return True
-        if self.maximised is not None:
-            self.maximised = None
-            self._arrange()
-            return True
-        return False
+        elif self.view.window is not None:
+            self._change(replace(self.view, window=None), "")
+        elif self.maximised is not None:
+            self.maximise()
+        else:
+            return False
+        return True
 
-    def _shown(self) -> list[Panel]:
-        if self.maximised is not None:
-            return [self.maximised]
+    def focus_first(self) -> None:
+        """Give the focus to the first chart that is displayed."""
+        chart = next((chart for chart in self.charts if chart.display), None)
+        if chart is not None:
+            chart.focus()
+
+    def focus_row(self, by: int) -> None:
+        """Give the focus to the chart below (1) or above (-1)."""
+        focused = self._focused()
+        if focused is None:
+            self.focus_first()
+        elif self.maximised is None and 0 <= focused + by * self._shape[0] < len(self._page()):
+            self.charts[focused + by * self._shape[0]].focus()
+
+    @on(Chart.Picked)
+    def _picked(self, message: Chart.Picked) -> None:
+        if message.times > 1:
+            self.maximise()
+        elif self.view.crosshair is not None and message.at is not None:
+            x = self._reference()
+            nearest = nearest_index(x, message.at)
+            if nearest is not None:
+                self._cross(float(x[nearest]))
+
+    @on(Chart.Turned)
+    def _turned(self, message: Chart.Turned) -> None:
+        self.zoom(message.direction, message.at)
+
+    def _keep_up(self, before: tuple[float, float] | None) -> None:
+        """Let a window that ended at the newest point go on with it."""
+        window, now = self.view.window, self._extent()
+        if window is None or before is None or now is None or window[1] < before[1]:
+            return
+        self.view = replace(self.view, window=(window[0] + now[1] - before[1], now[1]))
+
+    def _page(self) -> list[Panel]:
         columns, rows = self._shape
         first = self.page * columns * rows
-        return self.panels[first : first + columns * rows]
+        return self._panels[first : first + columns * rows]
+
+    def _focused(self) -> int | None:
+        return next((index for index, chart in enumerate(self.charts) if chart.has_focus), None)
 
     def _fitting(self, count: int) -> tuple[int, int]:
         columns = max(1, min(3, self.size.width // _CHART_WIDTH))
@@ -180,27 +247,46 @@ class ChartGrid(Grid):
     def _arrange(self) -> None:
         if not self.size:
             return
-        self.page = min(self.page, self.pages - 1)
-        self._shape = (1, 1) if self.maximised is not None else self._fitting(len(self.panels))
-        self.styles.grid_size_columns, self.styles.grid_size_rows = self._shape
-        wanted = max(1, len(self._shown()))
-        charts = self.charts
-        if len(charts) < wanted:
-            self.mount_all([Chart() for _ in range(wanted - len(charts))])
+        first = self.page * self._shape[0] * self._shape[1]
+        self._shape = self._fitting(len(self._panels))
+        # what was in view stays in view when the shape changes
+        self.page = min(first // (self._shape[0] * self._shape[1]), self.pages - 1)
+        page = self._page()
+        alone = next((index for index, panel in enumerate(page) if panel[0] == self.maximised), None)
+        if alone is None:
+            self.maximised = None
+        columns, rows = (1, 1) if alone is not None else self._shape
+        self.styles.grid_size_columns, self.styles.grid_size_rows = columns, rows
+        charts, wanted = self.charts, max(1, len(page))
         for chart in charts[wanted:]:
             chart.remove()
+        charts = charts[:wanted]
+        if len(charts) < wanted:
+            charts += (added := [Chart() for _ in range(wanted - len(charts))])
+            self.mount_all(added)
+        for index, chart in enumerate(charts):
+            chart.display = alone is None or index == alone
         self._draw()
+        self.post_message(self.Arranged())
 
     def _draw(self) -> None:
-        shown = self._shown()
-        for chart, panel in zip(self.charts, shown, strict=False):
-            scale = self._scales.get(panel, Scale.LINEAR)
-            chart.show(plot(panel, self.curves, self.view, scale, self._marks))
+        page = self._page()
+        for index, chart in enumerate(self.charts[: max(1, len(page))]):
+            if not chart.display:
+                continue
+            if index < len(page):
+                panel = page[index]
+                scale = self._scales.get(panel[0], Scale.LINEAR)
+                chart.show(plot(panel, self.curves, self.view, scale, marks=self._marks))
+            else:
+                chart.show(plot((), self.curves, self.view, Scale.LINEAR, empty=self._empty))
 
     def _change(self, view: View, sentence: str) -> None:
         self.view = view
         self._draw()
-        self.post_message(self.Changed(sentence))
+        if sentence:
+            self.post_message(self.Told(sentence))
+        self.post_message(self.Arranged())
 
     def _look_at(self, low: float, span: float, whole: tuple[float, float]) -> None:
         low = min(max(low, whole[0]), whole[1] - span)
@@ -214,14 +300,17 @@ class ChartGrid(Grid):
             view = replace(view, window=(low, low + span))
         self._change(view, "")
 
+    def _longest(self) -> str | None:
+        names = [name for panel in self._page() for name in panel]
+        return max(names, key=lambda name: self.curves.series[name].step.size, default=None)
+
     def _reference(self) -> Floats:
-        """Return the x of the series with the most points on the screen: the crosshair goes from point to point."""
-        names = [name for panel in self._shown() for name in panel]
-        longest = max(names, key=lambda name: self.curves.series[name].step.size, default=None)
+        """Return the x of the series with the most points on the page: the crosshair goes from point to point."""
+        longest = self._longest()
         return np.empty(0) if longest is None else self.curves.x(longest, self.view.mode)
 
     def _extent(self) -> tuple[float, float] | None:
-        places = [self.curves.x(name, self.view.mode) for panel in self._shown() for name in panel]
+        places = [self.curves.x(name, self.view.mode) for panel in self._page() for name in panel]
         ends = [(float(x[0]), float(x[-1])) for x in places if x.size]
         return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
@@ -232,7 +321,7 @@ class ChartGrid(Grid):
         if nearest is None:
             return at
         low, high = self.view.window or (float(x[0]), float(x[-1]))
-        columns = max((chart.frame.columns for chart in self.charts), default=1) or 1
+        columns = max((chart.frame.columns for chart in self.charts if chart.display), default=1) or 1
         there = nearest_index(x, at + direction * (high - low) / columns)
         if there is None or (there - nearest) * direction <= 0:
             there = nearest + direction

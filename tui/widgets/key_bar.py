@@ -1,4 +1,4 @@
-"""The last line: the keys that mean something here, as many as fit; those that are refused now are dim."""
+"""The last line: the keys that mean something here, as many as fit; those that are refused now are dim or give way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui import actions
+from tui.action import Context, key_name
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -72,6 +73,8 @@ class KeyBar(Widget):
         right = [entry for identity in _ALWAYS for entry in self._entries if entry[0].id == identity]
         left = [entry for entry in self._entries if entry not in right]
         room = width - sum(_size(binding) + _GAP for binding, _ in right)
+        if sum(_size(binding) + _GAP for binding, _ in left) > room:
+            left = [entry for entry in left if not entry[1]]
         chosen: list[tuple[Binding, bool]] = []
         for entry in left:
             if _size(entry[0]) + _GAP > room:
@@ -109,13 +112,14 @@ class KeyBar(Widget):
 
 
 def _key(binding: Binding) -> str:
-    return binding.key_display or actions.key_name(binding.key)
+    entry = actions.find(binding.id)
+    return key_name(entry.keys.partition(",")[0] if entry is not None else binding.key_display or binding.key)
 
 
 def _size(binding: Binding) -> int:
     return cell_len(_key(binding)) + 1 + cell_len(binding.description)
 
 
-def _refused(binding: Binding, context: actions.Context) -> bool:
+def _refused(binding: Binding, context: Context) -> bool:
     entry = actions.find(binding.id)
     return entry is not None and entry.refusal(context) is not None

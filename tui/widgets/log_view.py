@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
-from textual import work
+from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
@@ -36,10 +36,13 @@ class LogView(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("home,g", "oldest", "beginning", show=False),
         Binding("end,G", "newest", "end", show=False),
+        Binding("j", "scroll_down", "line down", show=False),
+        Binding("k", "scroll_up", "line up", show=False),
     ]
     DEFAULT_CSS = """
     LogView {
         height: 1fr;
+        padding: 0 1;
         scrollbar-size-vertical: 1;
         scrollbar-size-horizontal: 0;
         .log--error { color: $text-error; }
@@ -156,9 +159,9 @@ class LogView(ScrollView, can_focus=True):
         """Return one line of the window."""
         scroll_x, scroll_y = self.scroll_offset
         index = y + scroll_y
-        width = self.size.width
+        width = self.scrollable_content_region.width
         if not self.lines:
-            note = Segment(f" {self._note}" if y == 0 else "", self.get_component_rich_style("log--note"))
+            note = Segment(self._note if y == 0 else "", self.get_component_rich_style("log--note"))
             return Strip([note]).adjust_cell_length(width, self.rich_style)
         if index >= len(self.lines):
             return Strip.blank(width, self.rich_style)
@@ -178,7 +181,8 @@ class LogView(ScrollView, can_focus=True):
             self._busy = True
             self._read(self._log, older=True)
 
-    def on_log_view__read(self, message: _Read) -> None:
+    @on(_Read)
+    def _show(self, message: _Read) -> None:
         self._busy = False
         if message.log is not self._log:
             self.poll()

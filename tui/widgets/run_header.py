@@ -1,48 +1,40 @@
-"""The first line of the Run screen: what the run is, how far it is, and how old that knowledge is."""
+"""The second line of the Run screen: how the run stands, how far it is, how fast, and how old that knowledge is."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.telemetry.states import State
+from engine.telemetry.states import Desired, State
 from tui.canvas.charset import Charset, current
 from tui.canvas.numbers import duration, short
 from tui.run_facts import RunFacts
-from tui.safe_text import visible
+from tui.standing import SILENT_AFTER
+from tui.theme import STATE_COLORS, glyph
 
-SILENT_AFTER = 20.0  # seconds without a frame from a node before it is called silent
-_GLYPHS = {
-    State.QUEUED: ("○", "o"),
-    State.STAGING: ("◔", "o"),
-    State.STARTING: ("◑", "o"),
-    State.RUNNING: ("●", "*"),
-    State.SUCCEEDED: ("✔", "+"),
-    State.FAILED: ("✖", "x"),
-    State.STOPPED: ("■", "#"),
-    State.LOST: ("?", "?"),
-}
-_BAR = 12  # cells
+_SHORTEST_BAR, _LONGEST_BAR = 8, 40  # cells
+_GAP = 2
+_STATE_RULES = "\n".join(
+    f"        .header--state-{state.value} {{ color: {color}; text-style: bold; }}"
+    for state, color in STATE_COLORS.items()
+)
+_WISHES = {Desired.STOP: ", stopping", Desired.STOP_NOW: ", stopping now"}
 
 
-def silence(facts: RunFacts, now: float) -> str | None:
-    """Return which nodes of a live run are silent since when, in words; null while all report."""
-    if facts.experiment.state.ended or not facts.experiment.attempts:
-        return None
-    newest = max((contact.attempt for contact in facts.contacts), default=0)
-    words = []
-    for contact in facts.contacts:
-        age = now - contact.heard_at if contact.heard_at is not None else None
-        if contact.attempt != newest or (not contact.message and (age is None or age < SILENT_AFTER)):
-            continue
-        since = f"silent for {duration(age)}" if age is not None else "not heard yet"
-        words.append(f"{visible(contact.host)} {since}" + (f" ({visible(contact.message)})" if contact.message else ""))
-    return f"Lost contact: {', '.join(words)}. The values below may be old." if words else None
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of the line; where room is short, those of the least weight stay away."""
+
+    weight: int
+    ink: str
+    text: str
 
 
 def eta_seconds(facts: RunFacts) -> float | None:
@@ -54,104 +46,120 @@ def eta_seconds(facts: RunFacts) -> float | None:
     return max(0, experiment.total_steps - experiment.step) * pace
 
 
-def header_parts(facts: RunFacts, now: float, charset: Charset) -> list[tuple[int, str, str]]:
-    """Return the parts in order as (priority, class, text); where room is short, low priorities stay away."""
+def header_parts(facts: RunFacts, now: float, charset: Charset) -> list[Part]:
+    """Return the parts in order; the bar is empty, for it takes what room is left. now: seconds since the epoch."""
     experiment = facts.experiment
-    ascii_only = not charset.separator == "·"
-    glyph = _GLYPHS[experiment.state][ascii_only]
-    parts = [(9, "id", experiment.id)]
-    if experiment.name != experiment.id:
-        parts.append((4, "name", visible(experiment.name)))
-    parts.append((9, f"state-{experiment.state.value}", f"{glyph} {experiment.state.value}"))
-    total = experiment.total_steps
-    parts.append((8, "text", f"step {experiment.step}/{total}" if total else f"step {experiment.step}"))
+    state, total = experiment.state, experiment.total_steps
+    wish = "" if state.ended else _WISHES.get(experiment.desired, "")
+    parts = [Part(9, f"state-{state.value}", f"{glyph(state)} {state.value}{wish}")]
+    if total or experiment.step:
+        parts.append(Part(8, "text", f"step {experiment.step}/{total}" if total else f"step {experiment.step}"))
     if experiment.progress is not None:
-        filled = round(_BAR * min(1.0, experiment.progress))
-        parts.append((3, "bar", charset.bar[0] * filled + charset.bar[1] * (_BAR - filled)))
-        parts.append((7, "text", f"{experiment.progress:.0%}"))
+        parts.append(Part(3, "bar", ""))
+        parts.append(Part(7, "text", f"{int(100 * experiment.progress)}%"))
+    parts += _pace(facts, now)
+    if facts.last_checkpoint is not None:
+        parts.append(Part(5, "mark", f"{charset.checkpoint} {facts.last_checkpoint}"))
+    if experiment.attempts > 1:
+        parts.append(Part(2, "quiet", f"attempt {experiment.attempts}"))
+    return [*parts, _age(facts, now)]
+
+
+def _pace(facts: RunFacts, now: float) -> list[Part]:
+    experiment = facts.experiment
     eta = eta_seconds(facts)
     if eta is not None:
-        parts.append((6, "text", f"ETA {duration(eta)}"))
-    elif experiment.ended_at and experiment.started_at:
-        parts.append((6, "text", f"took {duration(experiment.ended_at - experiment.started_at)}"))
-    throughput = experiment.last.get("tokens_per_second")
-    if throughput is not None:
-        parts.append((5, "text", f"{short(throughput)} tok/s"))
-    if facts.last_checkpoint is not None:
-        parts.append((4, "mark", f"{charset.checkpoint} {facts.last_checkpoint}"))
-    if experiment.heard_at is not None:
-        parts.append((7, "age", f"{duration(now - experiment.heard_at)} old"))
-    return parts
+        parts = [Part(6, "text", f"ETA {duration(eta)}")]
+        throughput = experiment.last.get("tokens_per_second")
+        return [*parts, Part(4, "text", f"{short(throughput)} tok/s")] if throughput is not None else parts
+    if experiment.ended_at and experiment.started_at:
+        return [Part(6, "text", f"took {duration(experiment.ended_at - experiment.started_at)}")]
+    if experiment.state is State.QUEUED:
+        return [Part(6, "text", f"waits {duration(now - experiment.created_at)}")]
+    return []
+
+
+def _age(facts: RunFacts, now: float) -> Part:
+    experiment = facts.experiment
+    if experiment.ended_at is not None and experiment.state.ended:
+        return Part(6, "quiet", f"ended {duration(now - experiment.ended_at)} ago")
+    if experiment.heard_at is None:
+        return Part(6, "quiet", "no data yet")
+    age = now - experiment.heard_at
+    return Part(7, "old" if age > SILENT_AFTER else "quiet", f"data {duration(age)} old")
 
 
 class RunHeader(Widget):
-    """One line of parts; the age counts on by itself."""
+    """One line of parts, the age at its right end; the age counts on by itself."""
 
-    COMPONENT_CLASSES = {
-        "header--id",
-        "header--text",
-        "header--name",
-        "header--bar",
-        "header--mark",
-        "header--age",
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"header--{ink}" for ink in ("text", "quiet", "old", "bar", "rest", "mark")),
         *(f"header--state-{state.value}" for state in State),
     }
-    DEFAULT_CSS = """
-    RunHeader {
+    DEFAULT_CSS = f"""
+    RunHeader {{
         height: 1;
-        background: $panel;
-        .header--id { text-style: bold; color: $foreground; }
-        .header--name { color: $foreground 70%; }
-        .header--text { color: $foreground; }
-        .header--bar { color: $accent; }
-        .header--mark { color: $warning; }
-        .header--age { color: $foreground 60%; }
-        .header--state-queued, .header--state-staging, .header--state-starting { color: $foreground 70%; }
-        .header--state-running { color: $success; text-style: bold; }
-        .header--state-succeeded { color: $success; }
-        .header--state-failed, .header--state-lost { color: $error; text-style: bold; }
-        .header--state-stopped { color: $warning; }
-    }
+        padding: 0 1;
+        .header--text {{ color: $foreground; }}
+        .header--quiet {{ color: $foreground 60%; }}
+        .header--old {{ color: $warning; text-style: bold; }}
+        .header--bar {{ color: $primary; }}
+        .header--rest {{ color: $foreground 25%; }}
+        .header--mark {{ color: $warning; }}
+{_STATE_RULES}
+    }}
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
         self._facts: RunFacts | None = None
         self._clock = clock
-        self._shown: list[tuple[str, str]] = []
+        self._parts: list[Part] = []
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self._tick)
+        self.set_interval(1.0, self.tick)
 
-    def show(self, facts: RunFacts) -> None:
+    def show(self, facts: RunFacts | None) -> None:
         """Show what is known now."""
         self._facts = facts
-        self._tick()
-
-    def on_resize(self) -> None:
-        self._tick()
-
-    def text(self) -> str:
-        """Return the line as text."""
-        return "  ".join(text for _, text in self._shown)
+        self.tick()
 
     def render_line(self, y: int) -> Strip:
-        """Return the line, cut to the width."""
-        segments = [Segment(" ", self.rich_style)]
-        for name, text in self._shown:
-            segments += [
-                Segment(text, self.get_component_rich_style(f"header--{name}")),
-                Segment("  ", self.rich_style),
-            ]
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+        """Return the line: what has room, the bar as long as there is room for."""
+        width = self.content_region.width
+        parts = list(self._parts)
+        while len(parts) > 2 and _least(parts) > width:
+            parts.remove(min(parts, key=lambda part: part.weight))
+        bar = min(_LONGEST_BAR, width - _least(parts) + _SHORTEST_BAR)
+        used = _least(parts) + (bar - _SHORTEST_BAR if any(part.ink == "bar" for part in parts) else 0)
+        segments: list[Segment] = []
+        for part in parts:
+            if part is parts[-1]:
+                segments.append(Segment(" " * max(0, width - used), self.rich_style))
+            if part.ink == "bar":
+                segments += self._bar(bar)
+            else:
+                segments.append(Segment(part.text, self.get_component_rich_style(f"header--{part.ink}")))
+            segments.append(Segment(" " * _GAP, self.rich_style))
+        return Strip(segments).adjust_cell_length(width, self.rich_style)
 
-    def _tick(self) -> None:
-        if self._facts is None:
-            return
-        parts = header_parts(self._facts, self._clock(), current())
-        while len(parts) > 2 and 1 + sum(cell_len(text) + 2 for _, _, text in parts) > self.size.width + 2:
-            parts.remove(min(parts, key=lambda part: part[0]))
-        shown = [(name, text) for _, name, text in parts]
-        if shown != self._shown:
-            self._shown = shown
+    def tick(self) -> None:
+        """Let the ages count on."""
+        parts = header_parts(self._facts, self._clock(), current()) if self._facts is not None else []
+        if parts != self._parts:
+            self._parts = parts
             self.refresh()
+
+    def _bar(self, cells: int) -> list[Segment]:
+        progress = self._facts.experiment.progress if self._facts else None
+        filled = int(cells * (progress or 0.0))
+        full, empty = current().bar[0], current().bar[1]
+        return [
+            Segment(full * filled, self.get_component_rich_style("header--bar")),
+            Segment(empty * (cells - filled), self.get_component_rich_style("header--rest")),
+        ]
+
+
+def _least(parts: list[Part]) -> int:
+    sizes = [_SHORTEST_BAR if part.ink == "bar" else cell_len(part.text) for part in parts]
+    return sum(sizes) + _GAP * (len(parts) - 1)

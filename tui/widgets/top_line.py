@@ -17,7 +17,7 @@ class TopLine(Widget):
     """Program and screen at the left, parts at the right; where room is short their words give way."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        f"top-line--{ink}" for ink in ("program", "screen", "text", "good", "warning", "error")
+        f"top-line--{ink}" for ink in ("program", "screen", "subject", "text", "good", "warning", "error")
     }
     DEFAULT_CSS = """
     TopLine {
@@ -26,6 +26,7 @@ class TopLine(Widget):
         background: $panel;
         .top-line--program { color: $accent; text-style: bold; }
         .top-line--screen { color: $foreground; text-style: bold; }
+        .top-line--subject { color: $foreground; }
         .top-line--text { color: $foreground 65%; }
         .top-line--good { color: $success; }
         .top-line--warning { color: $warning; }
@@ -36,12 +37,13 @@ class TopLine(Widget):
     def __init__(self, screen_name: str) -> None:
         super().__init__()
         self._screen_name = screen_name
+        self._subject = ""
         self._parts: list[Part] = []
 
-    def show(self, parts: list[Part]) -> None:
-        """Show these at the right end."""
-        if parts != self._parts:
-            self._parts = parts
+    def show(self, parts: list[Part], subject: str = "") -> None:
+        """Show these at the right end, and beside the screen's name what it is about."""
+        if (parts, subject) != (self._parts, self._subject):
+            self._parts, self._subject = parts, subject
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -51,6 +53,7 @@ class TopLine(Widget):
             Segment("plumbline", self._ink("program")),
             Segment("  ", self.rich_style),
             Segment(self._screen_name, self._ink("screen")),
+            Segment(f"  {self._subject}" if self._subject else "", self._ink("subject")),
         ]
         room = width - sum(cell_len(segment.text) for segment in left)
         long = [(ink, text) for ink, text, _ in self._parts]
