@@ -111,7 +111,10 @@ def test_it_is_never_started_twice(shared: Callable[..., Share]) -> None:
 
 def test_a_failing_rank_ends_the_others_and_is_named_with_its_last_words(shared: Callable[..., Share]) -> None:
     share = shared(
-        "import os, time\nif os.environ['RANK'] == '1':\n  print('error: no memory'); raise SystemExit(3)\ntime.sleep(60)"
+        "import os, time\n"
+        "if os.environ['RANK'] == '1':\n"
+        "  print('error: no memory'); raise SystemExit(3)\n"
+        "time.sleep(60)"
     )
     share.start()
     record = share.exit()
