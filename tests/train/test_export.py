@@ -16,9 +16,9 @@ from tests.train.forkserver import ForkServer
 
 def mean_loss(folder: Path, questions: list[dict[str, str]], tokenizer_folder: Path) -> float:
     """The evaluation loss, computed by plain transformers from the exported folder alone."""
-    from engine.data.examples import load_examples
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from engine.data.examples import load_examples
     from engine.spec.models import Data
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
