@@ -39,7 +39,7 @@ class Story(VerticalScroll):
         Binding("G", "scroll_end", "oldest", show=False),
     ]
     DEFAULT_CSS = """
-    Story { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    Story { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     Story > Static { width: 100%; }
     """
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from textual.app import App, ComposeResult
+from textual.widgets import Static
 
 from engine.store.events import Event
 from engine.store.samples import Sample
 from engine.telemetry.records import Level
 from tests.tui.world import HOSTILE
-from tui.widgets.story import events_lines, samples_lines
+from tui.widgets.story import Story, events_lines, samples_lines
 from tui.wrapping import wrapped
 
 samples = st.builds(
@@ -74,3 +78,21 @@ def test_events_are_told_newest_first_and_bad_ones_have_a_sign(monkeypatch) -> N
     ]
     shown = [line[10:] for line in wrapped(events_lines(told), 80).plain.splitlines()]
     assert shown == ["step 11     ! Slow.", "            ✖ It broke badly.", "step 10       Saved it."]
+
+
+def test_a_text_that_needs_a_scrollbar_is_wrapped_once_beside_it() -> None:
+    story = Story(empty="nothing")
+
+    class One(App[None]):
+        def compose(self) -> ComposeResult:
+            yield story
+
+    async def run() -> None:
+        async with One().run_test(size=(40, 8)) as pilot:
+            found = [Sample(1, 1, 0.0, "a" * 20 + " " + "b" * n, "yes", None, {}) for n in range(1, 9)]
+            story.show(samples_lines(found))
+            await pilot.pause()
+            shown = story.query_one("Static", Static).content
+            assert shown == wrapped(samples_lines(found), story.scrollable_content_region.width)
+
+    asyncio.run(run())
