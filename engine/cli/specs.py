@@ -101,5 +101,5 @@ def _validate(file: Path, overrides: tuple[str, ...]) -> str:
     from engine.cluster.hostfile import load_hostfile
 
     hostfile = load_hostfile(file)
-    slots = sum(node.slots for node in hostfile.nodes)
-    return f"hostfile, {len(hostfile.nodes)} nodes, {slots} slots"
+    nodes, slots = len(hostfile.nodes), sum(node.slots for node in hostfile.nodes)
+    return f"hostfile, {nodes} node{'s' if nodes != 1 else ''}, {slots} slot{'s' if slots != 1 else ''}"
