@@ -130,7 +130,7 @@ def test_skipped_rows_are_counted_aloud_but_never_all_of_them(
 
 def test_a_csv_row_with_a_wrong_number_of_cells_is_named_by_its_first_line(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
-    file.write_text('prompt,response\n"two\nlines",yes\nonly one\na,b\n')
+    file.write_text('prompt,response\n"two\nlines",yes\n"only\none"\na,b\n')
     with pytest.raises(InvalidInput) as caught:
         count_rows(file)
     assert caught.value.where == f"{file}:4"

@@ -11,7 +11,7 @@ from engine.data.facts.language import ABSTENTION, RELATIONS, Relation
 from engine.data.facts.questions import questions, training_wordings, with_passage
 from engine.data.facts.world import Entity, Fact, FactWorld, Status, statement
 
-# Examples of each known and rare fact; reading examples follow from their share of the whole.
+# Examples of each known and of each rare fact, and of reading in all.
 KNOWN_REPEATS = 7
 RARE_REPEATS = 5
 ABSTAIN_EVERY = 10  # one rare entity of so many is answered with the abstention instead
