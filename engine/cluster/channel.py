@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.cluster.hostfile import Node
-
 PIECE_BYTES = 65536  # most that one `receive` returns
 
 
@@ -67,19 +65,3 @@ class Transport(Protocol):
     def close(self) -> None:
         """Close the connection and with it every channel."""
         ...
-
-
-def connect(node: Node) -> Transport:
-    """Return a way to the node: none but itself for `localhost`, one SSH connection for every other host.
-
-    Raises:
-        Unreachable: if there is no way, with one sentence that names host, port and cause.
-        InvalidInput: if the SSH configuration cannot be read.
-    """
-    if node.is_local:
-        from engine.cluster.local import LocalTransport
-
-        return LocalTransport(node)
-    from engine.cluster.ssh import SSHTransport
-
-    return SSHTransport.connect(node)

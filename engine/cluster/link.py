@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import random
@@ -19,6 +20,7 @@ from engine.errors import PlumblineError, Unreachable
 SILENCE_SECONDS = 6.0  # without even a beat, the link is taken for dead
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 5.0  # between tries to connect
 _TICK_SECONDS = 0.05  # the longest that a request waits while nothing comes in
+_LAST_WORDS_SECONDS = 2.0  # until the end of a program that reads no more is seen
 _MOST_HEADER_BYTES = 1 << 20
 _BOOTSTRAP = (
     "import json,os,sys,types\n"
@@ -133,7 +135,14 @@ class NodeLink:
     def _open(self, transport: Transport) -> Channel:
         program = _companion()
         channel = transport.open([self.node.python, "-I", "-S", "-c", _BOOTSTRAP, str(len(program))])
-        channel.send(program)
+        try:
+            channel.send(program)
+        except Unreachable:
+            # It may have ended before it read anything; then its own words tell more than a broken pipe.
+            with contextlib.suppress(TimeoutError):
+                if not channel.receive(_LAST_WORDS_SECONDS):
+                    raise self._hung_up(channel, greeted=False) from None
+            raise
         return channel
 
     def _serve(self, channel: Channel, address: str) -> None:
@@ -150,7 +159,7 @@ class NodeLink:
                     raise Unreachable(f"nothing was heard for {SILENCE_SECONDS:.0f} s.", where=self.node.host) from None
                 continue
             if not data:
-                raise self._hung_up(channel, greeted)
+                raise self._hung_up(channel, greeted=greeted)
             silent_since = time.monotonic()
             for header, body in reader.feed(data):
                 if not greeted:
@@ -160,7 +169,7 @@ class NodeLink:
                     self._inbox.put(LinkUp(self, address))
                 self._inbox.put(Frame(self, header, body))
 
-    def _hung_up(self, channel: Channel, greeted: bool) -> Unreachable:
+    def _hung_up(self, channel: Channel, *, greeted: bool) -> Unreachable:
         said = channel.errors().strip().splitlines()
         if greeted:
             return Unreachable("the connection was closed.", where=self.node.host)

@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.cluster.channel import connect
+from engine.cluster.dial import connect
 from engine.cluster.hostfile import Hostfile, Node, local_hostfile, parse_hostfile
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 from engine.dispatch import placement

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cluster.channel import Channel, Transport, connect
+from engine.cluster.channel import Channel, Transport
+from engine.cluster.dial import connect
 from engine.cluster.hostfile import load_hostfile, local_hostfile
 from engine.cluster.testbed import Testbed
 from engine.errors import Unreachable

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from engine.cluster import agent
-from engine.cluster.channel import Transport, connect
+from engine.cluster.channel import Transport
+from engine.cluster.dial import connect
 from engine.cluster.hostfile import Node, local_hostfile
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 

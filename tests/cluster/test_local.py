@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cluster.channel import connect
+from engine.cluster.dial import connect
 from engine.cluster.hostfile import local_hostfile, parse_hostfile
 from engine.errors import Unreachable
 
@@ -36,7 +36,7 @@ def test_the_address_is_that_of_the_hostfile() -> None:
 _OPEN_AND_CLOSE = """
 import time
 from pathlib import Path
-from engine.cluster.channel import connect
+from engine.cluster.dial import connect
 from engine.cluster.hostfile import local_hostfile
 
 def descriptors():

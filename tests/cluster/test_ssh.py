@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 
 from engine.cluster import ssh, ssh_route
-from engine.cluster.channel import Channel, connect
+from engine.cluster.channel import Channel
+from engine.cluster.dial import connect
 from engine.cluster.hostfile import Node
 from engine.cluster.ssh import command_line
 from engine.cluster.testbed import Testbed
