@@ -7,11 +7,12 @@ process of its own; the least of some runs counts, for whatever else the machine
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from machine import describe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXPERIMENTS = 1_000
@@ -96,15 +97,6 @@ def measure(script: str, *arguments: str) -> tuple[float, float]:
     return min(first for first, _ in found), min(ready for _, ready in found)
 
 
-def machine() -> str:
-    """Return what this is measured on."""
-    model = platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +104,7 @@ def main() -> None:
         fill(database)
         minimal, _ = measure(MINIMAL)
         first, ready = measure(PLUMBLINE, str(database))
-    print(f"CPU seconds, least of {RUNS} runs; {machine()}")
+    print(f"CPU seconds, least of {RUNS} runs; {describe()}")
     print(f"  minimal Textual application, first frame    {minimal:.2f}")
     print(f"  plumbline, first frame                      {first:.2f}   (target: < 1)")
     print(f"  plumbline, list of {EXPERIMENTS:,} experiments shown     {ready:.2f}")

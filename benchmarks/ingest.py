@@ -8,8 +8,6 @@ rows and moving the cursor; the whole is timed, several times, and the median to
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sqlite3
 import statistics
 import tempfile
@@ -17,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from machine import describe
 
 from engine.spec.models import SftSpec
 from engine.store import experiments, facts, series
@@ -28,20 +28,6 @@ METRICS = [
     *("loss", "lr", "grad_norm", "tokens_per_second", "samples_per_second"),
     *("seconds_per_step", "tokens", "epoch", "memory_bytes", "entropy"),
 ]
-
-
-def machine() -> str:
-    """Say what this ran on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (
-        f"{cpu}, {len(os.sched_getaffinity(0))} cores (load {load}), {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    )
 
 
 def fill(path: Path, steps: int) -> None:
@@ -79,7 +65,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where the database lies (default: a temporary folder)")
     arguments = parser.parse_args()
-    print(machine())
+    print(describe(f"SQLite {sqlite3.sqlite_version}"))
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         store = Store.open(folder / "experiments.db")

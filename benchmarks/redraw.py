@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import resource
 import time
-from pathlib import Path
 
 import numpy as np
+from machine import describe
 
 from tui.canvas.axis import Scale
 from tui.canvas.frame import changed_spans
@@ -56,18 +55,11 @@ def measure(points: int) -> tuple[float, float]:
     return float(np.median(seconds)), cells / REPEATS
 
 
-def machine() -> str:
-    """Return what this is measured on."""
-    model, described = platform.machine(), Path("/proc/cpuinfo")
-    if described.exists():
-        lines = described.read_text(encoding="utf-8").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, Python {platform.python_version()}, numpy {np.__version__}"
-
-
 def main() -> None:
     """Print the table."""
-    print(f"six charts of {CHART[0]}x{CHART[1]} cells, one new point each, smoothing 0.6; {machine()}")
+    print(
+        f"six charts of {CHART[0]}x{CHART[1]} cells, one new point each, smoothing 0.6; {describe(f'numpy {np.__version__}')}"
+    )
     print(f"{'points a series':>16}  {'CPU ms a redraw':>16}  {'cells repainted':>16}")
     measure(1_000)
     for points in (1_000, 10_000, 100_000):
