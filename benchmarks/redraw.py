@@ -57,9 +57,8 @@ def measure(points: int) -> tuple[float, float]:
 
 def main() -> None:
     """Print the table."""
-    print(
-        f"six charts of {CHART[0]}x{CHART[1]} cells, one new point each, smoothing 0.6; {describe(f'numpy {np.__version__}')}"
-    )
+    print(describe(f"numpy {np.__version__}"))
+    print(f"six charts of {CHART[0]}x{CHART[1]} cells, one new point each, smoothing 0.6")
     print(f"{'points a series':>16}  {'CPU ms a redraw':>16}  {'cells repainted':>16}")
     measure(1_000)
     for points in (1_000, 10_000, 100_000):

@@ -29,6 +29,7 @@ from engine.telemetry.records import (
 
 BACKLOG = {METRICS_FILE: 100_000, EVENTS_FILE: 10_000, SAMPLES_FILE: 1_000}  # records that wait at most
 _AT_ONCE = 1_000  # records of one write
+_PAUSE = 0.05  # seconds between two looks at what waits
 _RETRY = 1.0  # seconds after a failed write
 PATIENCE = 10.0  # seconds that flush and close wait at most
 
@@ -114,14 +115,14 @@ class TelemetryWriter:
                 # Where an attempt began decides which points are superseded: that stays.
                 del waiting[1 if isinstance(waiting[0], StartRecord) else 0]
                 self._lost += 1
+            # Waking the thread would cost the step more than all the rest: it looks by itself.
             waiting.append(record)
-            self._changed.notify_all()
 
     def _run(self) -> None:
         closing = False
         while not closing:
             with self._changed:
-                self._changed.wait_for(lambda: self._wanted() or any(self._waiting.values()))
+                self._changed.wait_for(self._wanted, _PAUSE)
                 closing, flushes = self._closing, self._flushes
             problems = [problem for name in self._files if (problem := self._write_all(name))]
             if closing or flushes > self._flushed:
