@@ -31,6 +31,7 @@ COMMANDS = {
     "metrics": "measurements:metrics",
     "new": "specs:new",
     "note": "bookkeeping:note",
+    "plan": "plan:plan",
     "rename": "bookkeeping:rename",
     "restore": "bookkeeping:restore",
     "resume": "runs:resume",
