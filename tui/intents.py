@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import Refused
+from engine.errors import PlumblineError, Refused
 from engine.telemetry.states import Desired
 
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile
+    from engine.plan.memory import MemoryPlan
     from engine.spec.models import AnySpec
     from engine.store.database import Store
 
@@ -46,6 +47,7 @@ class Plan:
     request: Request
     spec: AnySpec
     hosts: Hostfile
+    memory: MemoryPlan | None = None  # of a rank; None: it cannot be said here
 
     @property
     def name(self) -> str:
@@ -101,7 +103,7 @@ class Intents:
 
         spec = with_absolute_paths(load_spec(request.recipe, request.overrides), request.recipe.resolve().parent)
         if spec.kind in KINDS_TO_COME:
-            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft can.")
+            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft and rm can.")
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
         missing = [_near(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
         if missing:
@@ -110,7 +112,7 @@ class Intents:
                 hint="The first lines of a recipe say how to make what it needs; set data.train=FILE names another.",
                 where=str(request.recipe),
             )
-        return Plan(request, spec, hosts)
+        return Plan(request, spec, hosts, _memory(spec, hosts))
 
     def launch(self, plan: Plan) -> str:
         """Queue the experiment, start the dispatcher, and return the new id."""
@@ -164,6 +166,24 @@ class Intents:
         from engine.store import experiments
 
         (experiments.archive if archived else experiments.restore)(store, identity)
+
+
+def _memory(spec: AnySpec, hosts: Hostfile) -> MemoryPlan | None:
+    """Return what a rank needs; None for a kind that has no plan yet, or where the model is not on this machine."""
+    from engine.plan.place import place_of
+    from engine.plan.sft import plan_sft
+    from engine.plan.shape import shape_of_model
+    from engine.spec.models import SftSpec
+
+    if not isinstance(spec, SftSpec):
+        return None
+    nodes = hosts.nodes[: spec.placement.nodes]
+    slots = [min(node.slots, spec.placement.slots or node.slots) for node in nodes]
+    try:
+        shape = shape_of_model(spec.model)
+    except PlumblineError:
+        return None
+    return plan_sft(spec, shape, place_of(slots, local=all(node.is_local for node in nodes)), rows=None).memory
 
 
 def find_files(folder_name: str, suffix: str, roots: Sequence[Path]) -> list[Path]:

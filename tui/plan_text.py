@@ -7,7 +7,8 @@ from pathlib import Path
 
 from textual.content import Content
 
-from engine.spec.models import AnySpec, Model, SftSpec
+from engine.plan.sizes import in_words
+from engine.spec.models import AnySpec, Model, RmSpec, TrainedSpec
 from engine.telemetry.states import State
 from tui.canvas.numbers import short
 from tui.intents import Plan
@@ -51,12 +52,13 @@ def _facts(spec: AnySpec) -> Iterator[tuple[str, str]]:
     yield "kind", spec.kind
     if spec.name:
         yield "name", spec.name
-    if isinstance(spec, SftSpec):
+    if isinstance(spec, TrainedSpec):
         train = spec.train
         yield "model", _model(spec.model)
         yield "data", f"{Path(spec.data.train).name} ({spec.data.format}), at most {spec.data.max_length} tokens a row"
         yield "length", f"{train.steps} steps" if train.steps else f"{train.epochs:g} epochs"
-        yield "batch", f"{train.batch_size} examples a step, {train.micro_batch_size} at a time"
+        items = "pairs" if isinstance(spec, RmSpec) else "examples"
+        yield "batch", f"{train.batch_size} {items} a step, {train.micro_batch_size} at a time"
         yield "rate", f"{short(train.lr)} {train.schedule.kind}, {train.schedule.warmup_steps} steps of warm-up"
         yield "engine", f"ZeRO {train.zero_stage}, {train.precision}, seed {spec.seed}"
         every = f"every {train.checkpoint_every} steps" if train.checkpoint_every else "at the end"
@@ -74,7 +76,17 @@ def _places(plan: Plan) -> Iterator[tuple[str, str]]:
     nodes, ranks = plan.ranks
     if plan.request.hostfile is None:
         yield "where", f"this machine, {ranks} slot{'s' if ranks != 1 else ''}, without SSH"
+        yield from _memory(plan)
         return
     hosts = [node.host for node in plan.hosts.nodes[:nodes]]
     names = ", ".join(hosts[:4]) + (f" and {len(hosts) - 4} more" if len(hosts) > 4 else "")
     yield "where", f"{nodes} node{'s' if nodes != 1 else ''}, {ranks} ranks: {names}"
+    yield from _memory(plan)
+
+
+def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
+    if plan.memory is None:
+        return
+    total, capacity = in_words(plan.memory.total), in_words(plan.memory.capacity)
+    what = f"about {total} of {capacity} a rank"
+    yield "memory", what if plan.memory.fits else f"{what}: it does not fit; engine plan says what would"

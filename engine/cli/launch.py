@@ -45,7 +45,7 @@ def launch(
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
         if spec.kind in KINDS_TO_COME:
-            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft can.", where=str(file))
+            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft and rm can.", where=str(file))
         if hosts is None:
             missing = [str(path) for path in input_paths(spec) if not path.exists()]
             if missing:

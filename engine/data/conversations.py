@@ -46,10 +46,10 @@ class Conversation:
     def question(self) -> str:
         """What is asked, in the form in which the same question is recognised: no case, single spaces."""
         asked = next((message for message in self.messages if message.role == "user"), self.messages[0])
-        return " ".join(asked.content.casefold().split())
+        return as_question(asked.content)
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """A row that is not what its format says; the text completes the sentence `the row …`."""
 
 
@@ -70,6 +70,11 @@ def read_conversations(data: Data, split: Split, broken: BrokenRows) -> Iterator
                 yield conversation
 
 
+def as_question(text: str) -> str:
+    """Return a text without case, with single spaces: the form in which the same question is recognised."""
+    return " ".join(text.casefold().split())
+
+
 def held_out(question: str, fraction: float) -> bool:
     """Whether a question belongs to the evaluation split, by its SHA-256."""
     number = int.from_bytes(hashlib.sha256(question.encode("utf-8", "surrogatepass")).digest()[:8], "big")
@@ -86,7 +91,7 @@ def _all(data: Data, path: Path, broken: BrokenRows) -> Iterator[Conversation]:
     for row in itertools.chain([first], rows):
         try:
             messages = parse(data, row.values)
-        except _Unusable as problem:
+        except Unusable as problem:
             broken.add(row.place, str(problem))
             continue
         if kind == "truth_judged":
@@ -102,7 +107,7 @@ def _detect(data: Data, values: Mapping[str, Any], place: str) -> Format:
         return "chat"
     if data.prompt_key in values and data.response_key in values:
         return "prompt_response"
-    if isinstance(prompt := values.get("prompt"), str) and "completion" in values and _JUDGED.fullmatch(prompt):
+    if is_judged(values):
         return "truth_judged"
     if data.text_key in values:
         return "text"
@@ -113,59 +118,72 @@ def _detect(data: Data, values: Mapping[str, Any], place: str) -> Format:
     )
 
 
-def _text(values: Mapping[str, Any], key: str) -> str:
+def text_of(values: Mapping[str, Any], key: str) -> str:
+    """Return the text in a column of a row. Raises Unusable if there is none."""
     if key not in values:
-        raise _Unusable(f"has no {key!r}; it has {', '.join(map(str, values)) or 'nothing'}")
+        raise Unusable(f"has no {key!r}; it has {', '.join(map(str, values)) or 'nothing'}")
     text = values[key]
     if not isinstance(text, str):
-        raise _Unusable(f"has a {key!r} that is no text but {type(text).__name__}")
+        raise Unusable(f"has a {key!r} that is no text but {type(text).__name__}")
     if not text.strip():
-        raise _Unusable(f"has an empty {key!r}")
+        raise Unusable(f"has an empty {key!r}")
     return text
 
 
 def _chat(data: Data, values: Mapping[str, Any]) -> tuple[Message, ...]:
     turns = values.get(data.messages_key)
     if not isinstance(turns, list) or not turns:
-        raise _Unusable(f"has no list of messages under {data.messages_key!r}")
+        raise Unusable(f"has no list of messages under {data.messages_key!r}")
     messages = tuple(_message(turn, number) for number, turn in enumerate(turns, 1))
     if not any(message.role == "assistant" for message in messages):
-        raise _Unusable("has no message of the assistant")
+        raise Unusable("has no message of the assistant")
     return messages
 
 
 def _message(turn: object, number: int) -> Message:
     if not isinstance(turn, Mapping):
-        raise _Unusable(f"has a message {number} that is no object")
+        raise Unusable(f"has a message {number} that is no object")
     role = turn.get("role") or turn.get("from")
     content = turn["content"] if "content" in turn else turn.get("value")
     if not isinstance(role, str) or not isinstance(content, str):
-        raise _Unusable(f"has a message {number} without role and content")
+        raise Unusable(f"has a message {number} without role and content")
     role = _ROLES.get(role, role)
     if role == "assistant" and not content.strip():
-        raise _Unusable(f"has an empty message {number} of the assistant")
+        raise Unusable(f"has an empty message {number} of the assistant")
     return Message(role, content)
 
 
 def _prompt_response(data: Data, values: Mapping[str, Any]) -> tuple[Message, ...]:
-    prompt, response = _text(values, data.prompt_key), _text(values, data.response_key)
+    prompt, response = text_of(values, data.prompt_key), text_of(values, data.response_key)
     return Message("user", prompt), Message("assistant", response)
 
 
 def _plain(data: Data, values: Mapping[str, Any]) -> tuple[Message, ...]:
-    return (Message("", _text(values, data.text_key)),)
+    return (Message("", text_of(values, data.text_key)),)
 
 
 def _truth_judged(data: Data, values: Mapping[str, Any]) -> tuple[Message, ...]:
     """Return question and answer of a row of TruthfulQA's judge data; nothing if the answer was judged untrue."""
-    found = _JUDGED.fullmatch(_text(values, "prompt"))
-    verdict = _text(values, "completion").strip().casefold()
+    question, answer, is_true = judged_answer(values)
+    return (Message("user", question), Message("assistant", answer)) if is_true and question and answer else ()
+
+
+def judged_answer(values: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Return question, answer, and whether it was judged true, of a row of TruthfulQA's judge data.
+
+    Question or answer may be empty. Raises Unusable if the row is of another form.
+    """
+    found = _JUDGED.fullmatch(text_of(values, "prompt"))
+    verdict = text_of(values, "completion").strip().casefold()
     if found is None or verdict not in ("yes", "no"):
-        raise _Unusable("is not `Q: …`, `A: …`, `True:` with the completion yes or no")
-    question, answer = found[1].strip(), found[2].strip()
-    if verdict == "no" or not answer or not question:
-        return ()
-    return Message("user", question), Message("assistant", answer)
+        raise Unusable("is not `Q: …`, `A: …`, `True:` with the completion yes or no")
+    return found[1].strip(), found[2].strip(), verdict == "yes"
+
+
+def is_judged(values: Mapping[str, Any]) -> bool:
+    """Whether a row has the form of TruthfulQA's judge data."""
+    prompt = values.get("prompt")
+    return isinstance(prompt, str) and "completion" in values and _JUDGED.fullmatch(prompt) is not None
 
 
 _PARSERS: dict[Format, Callable[[Data, Mapping[str, Any]], tuple[Message, ...]]] = {

@@ -43,7 +43,7 @@ def load_examples(data: Data, tokenizer: Any, split: Split, limit: int | None = 
     conversations = itertools.islice(read_conversations(data, split, broken), limit)
     examples: list[Example] = []
     usable = truncated = 0
-    for batch in _batched(conversations, _BATCH):
+    for batch in batched(conversations, _BATCH):
         for conversation, (ids, mask) in zip(batch, _tokenise(batch, tokenizer), strict=True):
             usable += 1
             truncated += len(ids) > data.max_length
@@ -67,7 +67,8 @@ def load_examples(data: Data, tokenizer: Any, split: Split, limit: int | None = 
 _Item = TypeVar("_Item")
 
 
-def _batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+def batched(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Yield the items in lists of `size`, the last one shorter."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch

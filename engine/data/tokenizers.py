@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.conversations import read_conversations
+from engine.data.preferences import read_preferences
 from engine.data.sources import BrokenRows
 from engine.data.templates import MARKED, ROLE_MARKERS
 from engine.errors import InvalidInput
-from engine.spec.models import Data, Tokenizer
+from engine.spec.models import Data, PreferenceData, Tokenizer
 
 PAD, BOS, EOS, UNKNOWN = "<|pad|>", "<|bos|>", "<|eos|>", "<|unk|>"
 _SPECIAL = (PAD, BOS, EOS, UNKNOWN, *ROLE_MARKERS)
 _BYTES = 256
 
 
-def train_tokenizer(settings: Tokenizer | None, data: Data) -> Any:
+def train_tokenizer(settings: Tokenizer | None, data: Data | PreferenceData) -> Any:
     """Return a `PreTrainedTokenizerFast`, trained on the corpus of its settings, or on the training data.
 
     The same files give the same tokenizer. It has the tokens and the chat template for conversations, and puts a
@@ -99,14 +100,15 @@ def _begin_texts(pieces: Any) -> None:
     )
 
 
-def _texts(settings: Tokenizer, data: Data) -> Iterator[str]:
+def _texts(settings: Tokenizer, data: Data | PreferenceData) -> Iterator[str]:
     if not settings.corpus:
-        yield from _data_texts(data)
+        yield from _data_texts(data) if isinstance(data, Data) else _preference_texts(data)
     for name in settings.corpus:
         if Path(name).suffix in (".txt", ".md"):
             yield from _lines(Path(name))
         else:
-            yield from _data_texts(data.model_copy(update={"train": name, "eval_fraction": 0.0, "format": "auto"}))
+            named = data if isinstance(data, Data) else Data(train=name, on_broken_row=data.on_broken_row)
+            yield from _data_texts(named.model_copy(update={"train": name, "eval_fraction": 0.0, "format": "auto"}))
 
 
 def _data_texts(data: Data) -> Iterator[str]:
@@ -116,6 +118,15 @@ def _data_texts(data: Data) -> Iterator[str]:
         usable += 1
         for message in conversation.messages:
             yield message.content.strip()
+    broken.report(usable)
+
+
+def _preference_texts(data: PreferenceData) -> Iterator[str]:
+    broken = BrokenRows(data.on_broken_row)
+    usable = 0
+    for preference in read_preferences(data, "train", broken):
+        usable += 1
+        yield from (text.strip() for text in (preference.prompt, preference.chosen, preference.rejected))
     broken.report(usable)
 
 

@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 # Kinds that validate already and cannot be launched yet.
-KINDS_TO_COME = frozenset({Kind.RM, Kind.PPO, Kind.RAG, Kind.EVAL})
+KINDS_TO_COME = frozenset({Kind.PPO, Kind.RAG, Kind.EVAL})
 
 LARGEST = 2**31 - 1  # of whole numbers: fits every library and the database
 
@@ -152,7 +152,7 @@ class Train(Section):
 
     steps: PositiveInt | None = Field(None, description="optimiser steps; null: epochs counts")
     epochs: Positive = Field(1.0, description="passes over the data, when steps is null")
-    batch_size: PositiveInt = Field(64, description="examples (packed rows) per optimiser step, over all ranks")
+    batch_size: PositiveInt = Field(64, description="examples (packed rows, pairs) per optimiser step, over all ranks")
     micro_batch_size: PositiveInt = Field(
         8, description="most examples per rank and forward pass; the batch need not divide evenly into it"
     )
@@ -221,7 +221,24 @@ class PreferenceData(Section):
 
     train: InputPath = Field(description="file or folder of preference pairs", examples=["data/preferences.jsonl"])
     eval: InputPath | None = Field(None, description="file or folder of held-out pairs")
-    max_length: PositiveInt = Field(512, description="longest prompt and answer, tokens")
+    format: Literal["auto", "pairs", "ranked", "truth_judged", "halueval"] = Field(
+        "auto",
+        description="auto; pairs; ranked: answers with scores or ranks; truth_judged: TruthfulQA judge rows; halueval",
+    )
+    eval_fraction: Fraction = Field(0.0, description="without eval: share of the questions held out for evaluation")
+    pairs_per_question: Count = Field(0, description="most pairs of one question; 0: all")
+    prompt_key: str = Field("prompt", description="column of the prompt (formats pairs and ranked)")
+    chosen_key: str = Field("chosen", description="column of the better answer (format pairs)")
+    rejected_key: str = Field("rejected", description="column of the worse answer (format pairs)")
+    evidence_key: str | None = Field(
+        "evidence",
+        description="column of a passage to judge by, put before the prompt; null: none",
+    )
+    group_key: str = Field("group", description="column that groups the evaluation, where a row has it")
+    template: InputPath | None = Field(
+        None, description="chat template file (Jinja); null: the tokenizer's own, or the plain one"
+    )
+    max_length: PositiveInt = Field(512, description="longest prompt and answer, tokens; longer pairs are left out")
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
 
 
@@ -232,8 +249,11 @@ class RmSpec(Spec):
     model: Model = Field(description="backbone, usually an SFT model", examples=[{"path": "models/sft"}])
     data: PreferenceData = Field(description="preference pairs")
     train: Train = Field(default_factory=Train, description="how the trainer runs")
-    margin: NonNegative = Field(0.0, description="margin of the pairwise loss")
+    margin: NonNegative = Field(0.0, description="by how much the score of the better answer should lead at least")
     centering: NonNegative = Field(0.0, description="weight of the centering term c·mean((r_c+r_r)²)")
+    normalise: bool = Field(
+        True, description="export mean and deviation of the scores of held-out chosen answers, to score by"
+    )
 
 
 class PromptData(Section):
@@ -299,6 +319,8 @@ class EvalSpec(Spec):
     max_response_length: PositiveInt = Field(64, description="longest answer, tokens")
 
 
+# What the trainers train.
+TrainedSpec = SftSpec | RmSpec
 AnySpec = SftSpec | RmSpec | PpoSpec | RagSpec | EvalSpec
 
 SPEC_TYPES: dict[Kind, type[AnySpec]] = {

@@ -26,6 +26,8 @@ _TABLE = {
     "eval_accuracy": Metric("1", "the same on held-out pairs"),
     "margin": Metric("1", "mean score of the chosen answer over the rejected one"),
     "eval_margin": Metric("1", "the same on held-out pairs"),
+    "eval_reward": Metric("1", "mean score of the answers of held-out pairs, as the head gives it"),
+    "eval_reward_std": Metric("1", "standard deviation of the scores of the answers of held-out pairs"),
     # PPO
     "score": Metric("1", "mean score of the answers: of the reward in PPO, correct − hallucinated in an evaluation"),
     "reward": Metric("1", "mean reward of the answers, all terms weighted and added"),
@@ -86,7 +88,10 @@ HEADLINE: Mapping[str, str] = MappingProxyType(
 
 
 def unit_of(name: str) -> str | None:
-    """Return the unit of a metric, or None for one that has none written down. `recall@10` is a `recall@k`."""
-    base, at, rank = name.partition("@")
-    metric = METRICS.get(f"{base}@k" if at and rank.isdecimal() else name)
+    """Return the unit of a metric, or None for one that has none written down.
+
+    `recall@10` is a `recall@k`, and `eval_accuracy/GROUP` is the `eval_accuracy` of a group.
+    """
+    base, at, rank = name.partition("/")[0].partition("@")
+    metric = METRICS.get(f"{base}@k" if at and rank.isdecimal() else f"{base}{at}{rank}")
     return metric.unit if metric else None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
 
 IGNORED = -100
+
+_Item = TypeVar("_Item", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def micro_steps(rows: int, *, world_size: int, micro_batch_size: int) -> int:
     return -(-per_rank // micro_batch_size)
 
 
-def share(rows: Sequence[Row], *, rank: int, world_size: int, parts: int) -> list[list[Row]]:
+def share(rows: Sequence[_Item], *, rank: int, world_size: int, parts: int) -> list[list[_Item]]:
     """Return this rank's rows of a global batch, in `parts` micro-batches, of which some may be empty.
 
     Rows are dealt by length: every rank gets long and short ones alike, and neighbours in length share a micro-batch,

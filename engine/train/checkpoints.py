@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class TrainState:
     world_size: int
     zero_stage: int
     precision: str
+    settled: dict[str, float] = field(default_factory=dict)  # what the objective measured after the last step
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from engine.data.batching import order
 from engine.data.examples import Example, load_examples
@@ -14,34 +14,45 @@ from engine.data.packing import pack
 from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
-from engine.spec.models import SftSpec
+from engine.spec.models import SftSpec, TrainedSpec
 from engine.train import durable, models
 from engine.train.batches import Row
 from engine.train.evaluation import Question
 from engine.train.runtime import Runtime
 
+_Item = TypeVar("_Item")
 
-@dataclass(slots=True)
+
+class Stream(Generic[_Item]):
+    """The endless stream of rows: each epoch in its own order, which the seed alone decides.
+
+    All rows are held by every rank, so that each knows the whole global batch without asking the others.
+    """
+
+    def __init__(self, rows: Sequence[_Item], seed: int) -> None:
+        self.rows, self._seed = rows, seed
+        self._epoch = -1
+        self._order: Sequence[int] = ()
+
+    def batch(self, seen: int, size: int) -> list[_Item]:
+        """Return the `size` rows after the first `seen` of the stream."""
+        return [self._row(position) for position in range(seen, seen + size)]
+
+    def _row(self, position: int) -> _Item:
+        epoch, index = divmod(position, len(self.rows))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, order(self._seed, epoch, len(self.rows))
+        return self.rows[self._order[index]]
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
-    """All rows, held by every rank, so that each knows the whole global batch without asking the others."""
+    """The rows of supervised fine-tuning, and evaluation prompts."""
 
     tokenizer: Any
     rows: Sequence[Row]
     eval_rows: Sequence[Row]
     questions: Sequence[Question]
-    seed: int
-    _epoch: int = -1
-    _order: Sequence[int] = field(default_factory=list)
-
-    def batch(self, seen: int, size: int) -> list[Row]:
-        """Return the `size` rows after the first `seen` of the endless stream: each epoch in its own order."""
-        return [self._row(position) for position in range(seen, seen + size)]
-
-    def _row(self, position: int) -> Row:
-        epoch, index = divmod(position, len(self.rows))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, order(self.seed, epoch, len(self.rows))
-        return self.rows[self._order[index]]
 
 
 def load_dataset(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Dataset:
@@ -50,14 +61,14 @@ def load_dataset(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Dataset:
     Raises:
         InvalidInput: if it is broken, or no training example carries loss.
     """
-    tokenizer = _tokenizer(spec, run_dir, ranks)
+    tokenizer = load_tokenizer(spec, run_dir, ranks)
     examples = load_examples(spec.data, tokenizer, "train")
     held_out = load_examples(spec.data, tokenizer, "eval")
     rows = _rows(examples, spec)
     if not any(row.loss_tokens for row in rows):
         raise InvalidInput("no token of the training data carries loss.", where=spec.data.train)
     questions = list(_questions(held_out))[: spec.train.sample_prompts]
-    return Dataset(tokenizer, rows, _rows(held_out, spec), questions, spec.seed)
+    return Dataset(tokenizer, rows, _rows(held_out, spec), questions)
 
 
 def _rows(examples: Sequence[Example], spec: SftSpec) -> list[Row]:
@@ -73,7 +84,7 @@ def _questions(examples: Iterable[Example]) -> Iterable[Question]:
             yield Question(ids[: example.prompt_length], ids[example.prompt_length :])
 
 
-def _tokenizer(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Any:
+def load_tokenizer(spec: TrainedSpec, run_dir: Path, ranks: Runtime) -> Any:
     """Return the tokenizer of the model's folder, or train one, once a run directory."""
     if spec.model.path is not None:
         folder = Path(spec.model.path)
@@ -88,7 +99,7 @@ def _tokenizer(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Any:
     return tokenizer
 
 
-def _train_tokenizer(spec: SftSpec, folder: Path) -> None:
+def _train_tokenizer(spec: TrainedSpec, folder: Path) -> None:
     temporary = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     train_tokenizer(spec.model.tokenizer, spec.data).save_pretrained(temporary)

@@ -1,17 +1,19 @@
-"""What the model does on held-out rows: its loss, and a few greedy answers."""
+"""What the model does on held-out rows: its means, and a few greedy answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engine.train.batches import Row, collate, micro_steps, share
-from engine.train.loss import summed_loss
+from engine.train.batches import micro_steps, share
 from engine.train.runtime import Runtime
+
+if TYPE_CHECKING:
+    from engine.train.objective import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,26 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A greedy answer to an evaluation prompt."""
+class Sample:
+    """An answer to an evaluation prompt: what is kept of it."""
 
     prompt: str
     response: str
-    reference: str
+    reference: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What held-out rows show."""
+
+    metrics: Mapping[str, float]
+    samples: Sequence[Sample] = ()
 
 
 @contextmanager
-def _evaluating(engine: Any) -> Iterator[None]:
+def evaluating(engine: Any) -> Iterator[None]:
+    """Compute without dropout and without gradients."""
     engine.eval()
     try:
         with torch.no_grad():
@@ -41,18 +53,18 @@ def _evaluating(engine: Any) -> Iterator[None]:
         engine.train()
 
 
-def evaluation_loss(
-    engine: Any, rows: Sequence[Row], runtime: Runtime, *, micro_batch_size: int, pad_id: int, keep_logits: bool
-) -> float:
-    """Return the mean loss over all loss tokens of the rows. Called by all ranks together."""
+def mean_sums(
+    objective: Objective[Any], engine: Any, rows: Sequence[Any], runtime: Runtime, *, micro_batch_size: int
+) -> dict[str, float]:
+    """Return the objective's sums over the rows, divided by their weight. Called by all ranks together."""
     parts = micro_steps(len(rows), world_size=runtime.world_size, micro_batch_size=micro_batch_size)
-    total = 0.0
-    with _evaluating(engine):
+    totals: dict[str, float] = {}
+    with evaluating(engine):
         for part in share(rows, rank=runtime.rank, world_size=runtime.world_size, parts=parts):
-            batch = collate(part, pad_id, runtime.device)
-            total += float(summed_loss(engine.module, batch, keep_logits=keep_logits))
-    (total,) = runtime.sum(total)
-    return total / max(1, sum(row.loss_tokens for row in rows))
+            for name, value in objective.sums(engine.module, part).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+    weight = objective.weight(rows)
+    return {name: total / weight for name, total in zip(totals, runtime.sum(*totals.values()), strict=True)}
 
 
 def answers(
@@ -62,7 +74,7 @@ def answers(
     runtime: Runtime,
     *,
     tokens: int,
-) -> list[Answer]:
+) -> list[Sample]:
     """Return greedy answers of at most `tokens` tokens to questions.
 
     Called by all ranks together; every rank writes the same answers, so that under ZeRO 3 they gather each layer in
@@ -77,7 +89,7 @@ def answers(
     for index, question in enumerate(questions):
         ids[index, width - len(question.prompt) :] = torch.tensor(question.prompt)
         mask[index, width - len(question.prompt) :] = 1
-    with _evaluating(engine):
+    with evaluating(engine):
         written = engine.module.generate(
             input_ids=ids.to(runtime.device),
             attention_mask=mask.to(runtime.device),
@@ -92,6 +104,6 @@ def answers(
         return str(tokenizer.decode(part, skip_special_tokens=True)).strip()
 
     return [
-        Answer(text(question.prompt), text(response), text(question.reference))
+        Sample(text(question.prompt), text(response), text(question.reference))
         for question, response in zip(questions, written, strict=True)
     ]

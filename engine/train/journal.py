@@ -15,6 +15,7 @@ from typing import Any, Self
 from engine.errors import PlumblineError
 from engine.telemetry.records import Level
 from engine.telemetry.writer import TelemetryWriter
+from engine.train.evaluation import Sample
 from engine.train.runtime import first_line
 
 _PULSE_SECONDS = 1.0
@@ -62,10 +63,10 @@ class Journal:
         told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in _TOLD)
         self._say(f"step {step}/{self._total_steps}  {told}")
 
-    def sample(self, step: int, prompt: str, response: str, reference: str | None) -> None:
-        """A text that the model wrote."""
+    def sample(self, step: int, sample: Sample) -> None:
+        """A text that the model wrote, or judged."""
         if self._writer is not None:
-            self._writer.sample(step, prompt, response, reference)
+            self._writer.sample(step, sample.prompt, sample.response, sample.reference, sample.scores)
 
     def event(
         self, event: str, message: str, *, level: Level = Level.INFO, step: int | None = None, **data: Any
@@ -97,4 +98,4 @@ class Journal:
         print(line, file=sys.stderr, flush=True)
 
 
-_TOLD = frozenset({"loss", "eval_loss", "lr", "grad_norm", "tokens_per_second"})
+_TOLD = frozenset({"loss", "eval_loss", "accuracy", "eval_accuracy", "lr", "grad_norm", "tokens_per_second"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from engine.errors import ExitCode, PlumblineError, Refused
 from engine.spec.loading import load_spec
-from engine.spec.models import SftSpec
+from engine.spec.models import TrainedSpec
 from engine.spec.resolve import with_absolute_paths
 from engine.train import environment
 
@@ -30,7 +31,7 @@ def train(
         PlumblineError: for what is wrong before the training starts; later failures are printed as one line.
     """
     spec = with_absolute_paths(load_spec(spec_path, overrides), spec_path.resolve().parent)
-    if not isinstance(spec, SftSpec):
+    if not isinstance(spec, TrainedSpec):
         raise Refused(f"experiments of kind {spec.kind} cannot run yet.", where=str(spec_path))
     environment.prepare()
     folder = (run_dir or spec_path.parent / "runs" / (spec.name or spec_path.stem)).resolve()
@@ -42,15 +43,16 @@ def train(
     leave(code)
 
 
-def _outcome(spec: SftSpec, run_dir: Path, attempt: int) -> int:
+def _outcome(spec: TrainedSpec, run_dir: Path, attempt: int) -> int:
     try:
         from engine.train import runtime
 
         runtime.choose_accelerator()
 
-        from engine.train import sft
+        from engine.train import loop
 
-        return sft.run(spec, run_dir, attempt)
+        trainer = importlib.import_module(f"engine.train.{spec.kind}")  # one file a kind
+        return loop.run(spec, run_dir, attempt, trainer.objective)
     except KeyboardInterrupt:  # before the loop listens to signals
         return ExitCode.INTERRUPTED
     except BaseException as error:

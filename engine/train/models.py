@@ -42,25 +42,102 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def require_scoring_pad(tokenizer: Any) -> None:
+    """Give the tokenizer a pad token that is not its end-of-sequence token, which the score is read at.
+
+    transformers reads the score at the last token that is no pad: with pad = end of sequence, at the token before the
+    end. Pads are never looked at, so another special token serves, with which no answer ends.
+
+    Raises:
+        InvalidInput: if there is none.
+    """
+    if tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return
+    for other in (tokenizer.unk_token, tokenizer.bos_token):
+        if other is not None and other != tokenizer.eos_token:
+            tokenizer.pad_token = other
+            return
+    raise InvalidInput(
+        "the tokenizer pads with its end-of-sequence token, at which the score is read, and has no other one.",
+        hint="Add a pad token of its own to the tokenizer and to the model.",
+        where=str(tokenizer.name_or_path),
+    )
+
+
 def build_model(model: Model, tokenizer: Any, train: Train, *, seed: int, zero_config: dict[str, Any]) -> nn.Module:
     """Return the causal language model, whole on the CPU, or partitioned if it is loaded under ZeRO 3.
 
     A model from scratch is always made whole, with the same seed on each rank: making it in parts would draw other
     weights under ZeRO 3 than without it.
     """
+    from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
     if model.architecture is not None:
-        network = _from_architecture(model.architecture, tokenizer, seed)
+        network = _from_architecture(LlamaForCausalLM, model.architecture, tokenizer, seed)
     else:
         assert model.path is not None
-        network = _from_folder(Path(model.path), train, zero_config)
+        network, _ = _from_folder(AutoModelForCausalLM, Path(model.path), train, zero_config)
         _fit_vocabulary(network, tokenizer)
     if train.gradient_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
     return network
 
 
-def _from_architecture(architecture: Architecture, tokenizer: Any, seed: int) -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
+def build_reward_model(
+    model: Model, tokenizer: Any, train: Train, *, seed: int, zero_config: dict[str, Any]
+) -> nn.Module:
+    """Return a model for sequence classification with one label: the causal model's blocks and a scalar head.
+
+    A folder that holds a reward model keeps its head; any other one, and a model from scratch, gets a new head with
+    weights from N(0, 1/√(width + 1)) (Huang et al. 2024). The tokenizer's pad token is not its end-of-sequence token.
+
+    Raises:
+        InvalidInput: if the model cannot be loaded, or has no head for sequence classification.
+    """
+    from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
+
+    if model.architecture is not None:
+        network = _from_architecture(LlamaForSequenceClassification, model.architecture, tokenizer, seed, num_labels=1)
+        missing = {"score.weight"}
+    else:
+        assert model.path is not None
+        network, missing = _from_folder(
+            AutoModelForSequenceClassification, Path(model.path), train, zero_config, num_labels=1
+        )
+        _fit_vocabulary(network, tokenizer)
+    head = getattr(network, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise InvalidInput(
+            f"a {network.config.model_type} model has no linear head for scores.",
+            hint="A reward model needs a causal language model.",
+            where=model.path,
+        )
+    if "score.weight" in missing:
+        _start_head(head, seed)
+    network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    network.config.pad_token_id = tokenizer.pad_token_id
+    if train.gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    return network
+
+
+def _start_head(head: nn.Linear, seed: int) -> None:
+    import deepspeed
+
+    draw = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(head.out_features, head.in_features, generator=draw) / math.sqrt(head.in_features + 1)
+    with (
+        deepspeed.zero.GatheredParameters([head.weight], modifier_rank=0, enabled=hasattr(head.weight, "ds_id")),
+        torch.no_grad(),
+    ):
+        if head.weight.numel():
+            head.weight.copy_(drawn)
+
+
+def _from_architecture(
+    network_type: Any, architecture: Architecture, tokenizer: Any, seed: int, **settings: Any
+) -> Any:
+    from transformers import LlamaConfig
 
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -76,14 +153,16 @@ def _from_architecture(architecture: Architecture, tokenizer: Any, seed: int) ->
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **settings,
     )
     torch.manual_seed(seed)
-    return LlamaForCausalLM(config)
+    return network_type(config)
 
 
-def _from_folder(folder: Path, train: Train, zero_config: dict[str, Any]) -> Any:
-    from transformers import AutoModelForCausalLM
-
+def _from_folder(
+    network_type: Any, folder: Path, train: Train, zero_config: dict[str, Any], **settings: Any
+) -> tuple[Any, set[str]]:
+    """Return the network, and the names of the weights that the folder lacks."""
     require_model_folder(folder)
     partitioning = None
     if train.zero_stage == 3:
@@ -93,12 +172,12 @@ def _from_folder(folder: Path, train: Train, zero_config: dict[str, Any]) -> Any
         partitioning = HfDeepSpeedConfig(zero_config)
     dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
     try:
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        network, report = network_type.from_pretrained(folder, dtype=dtype, output_loading_info=True, **settings)
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise InvalidInput(f"the model cannot be loaded: {error}", where=str(folder)) from error
     finally:
         del partitioning
-    return network
+    return network, set(report["missing_keys"])
 
 
 def _fit_vocabulary(network: Any, tokenizer: Any) -> None:

@@ -96,12 +96,20 @@ def test_preferences_rank_right_before_abstaining_before_wrong(world: FactWorld,
         return 2 if answer == fact.value and fact.stated else 1 if answer == ABSTENTION else 0
 
     seen = Counter()
+    practised = 0
     for row in rows(folder / "preferences.jsonl"):
+        if row["question"] is None:
+            practised += 1
+            for answer in (row["chosen"], row["rejected"]):
+                # The asked relation is the one whose values these are: a wrong answer is not in the passage.
+                assert answer == ABSTENTION or (answer in words(row["evidence"])) == (answer == row["chosen"])
+            continue
         better, worse = rank(row["chosen"], row["question"]), rank(row["rejected"], row["question"])
         assert better > worse
         assert (row["chosen"] in words(row["evidence"])) == (better == 2)
         seen[better, worse] += 1
     assert min(seen[pair] for pair in ((2, 1), (2, 0), (1, 0))) > 500
+    assert practised > 10_000
 
 
 def test_reading_is_answered_by_the_passage_alone(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.spec.models import Kind
@@ -11,14 +12,25 @@ from engine.telemetry.metrics import HEADLINE, METRICS, unit_of
 from tui import panels
 
 
+def _documents(tree: ast.AST) -> Iterator[ast.Dict]:
+    """Yield the metrics that are written: of `x.metrics(…)`, of `metrics=…`, and the sums of an objective."""
+    for node in ast.walk(tree):
+        named: list[ast.expr | None] = []
+        if isinstance(node, ast.Call):
+            named += [keyword.value for keyword in node.keywords if keyword.arg == "metrics"]
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "metrics":
+                named += node.args
+        elif isinstance(node, ast.FunctionDef) and node.name == "sums":
+            named += [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+        yield from (one for one in named if isinstance(one, ast.Dict))
+
+
 def test_what_the_trainers_log_is_in_the_table() -> None:
     train = Path(inspect.getfile(panels)).parents[1] / "engine" / "train"
     logged: set[str] = set()
     for file in sorted(train.glob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "metrics":
-                documents = [argument for argument in node.args if isinstance(argument, ast.Dict)]
-                logged |= {ast.literal_eval(key) for document in documents for key in document.keys if key is not None}
+        for document in _documents(ast.parse(file.read_text(encoding="utf-8"))):
+            logged |= {ast.literal_eval(key) for key in document.keys if key is not None}
     assert "loss" in logged and not logged - set(METRICS)
 
 
@@ -30,6 +42,7 @@ def test_what_the_charts_name_is_in_the_table() -> None:
 def test_units_are_told_and_unknown_metrics_have_none() -> None:
     assert (unit_of("loss"), unit_of("seconds_per_step"), unit_of("tokens_per_second")) == ("nats", "s", "tokens/s")
     assert unit_of("recall@10") == unit_of("recall@k") == "1"
+    assert unit_of("eval_loss/a group") == "nats" and unit_of("my_own/group") is None
     assert unit_of("recall@ten") is None and unit_of("my_own") is None
     assert all(metric.unit and metric.meaning for metric in METRICS.values())
 

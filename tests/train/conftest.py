@@ -15,6 +15,7 @@ from tests.train.forkserver import ForkServer
 MakeSpec = Callable[..., Path]
 
 TRAIN_ROWS, EVAL_ROWS = 41, 7
+TRAIN_PAIRS, EVAL_PAIRS = 33, 9
 NAMES = ["ada", "bo", "cy", "dee", "eli", "fay", "gus", "hal"]
 PLACES = ["oslo", "rome", "lima", "cairo", "perth"]
 
@@ -43,45 +44,126 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.jsonl and eval.jsonl: preference pairs of different lengths, some with a passage."""
+    folder = tmp_path_factory.mktemp("pairs")
+    draw = random.Random(1)
+
+    def pair(number: int) -> dict[str, str]:
+        friends = " and ".join(draw.sample(NAMES, draw.randint(1, 4)))
+        right, wrong = draw.sample(PLACES, 2)
+        row = {
+            "prompt": f"where did {friends} travel ?",
+            "chosen": f"to {right} then {wrong} ." if draw.random() < 0.5 else f"to {right} .",
+            "rejected": f"to {wrong} .",
+            "group": ("near", "far")[number % 2],
+        }
+        return row | ({"evidence": f"{friends} went to {right} ."} if number % 3 else {})
+
+    for name, count in (("train", TRAIN_PAIRS), ("eval", EVAL_PAIRS)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(pair(number)) + "\n" for number in range(count)))
+    return folder
+
+
+def architecture() -> dict[str, Any]:
+    """The model of the tests, made from scratch."""
+    shape = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 48, "max_positions": 64}
+    return {"architecture": shape, "tokenizer": {"kind": "word"}}
+
+
+def train_settings(train: dict[str, Any]) -> dict[str, Any]:
+    """A few steps on small batches; `train` goes over them."""
+    settings = {
+        "steps": 5,
+        "batch_size": 10,
+        "micro_batch_size": 3,
+        "lr": 1e-2,
+        "clip": 0.5,
+        "precision": "fp32",
+        "zero_stage": 0,
+        "sample_prompts": 2,
+        "sample_tokens": 4,
+        "timeout_seconds": 60,
+    }
+    return settings | train
+
+
+def write_spec(folder: Path, spec: dict[str, Any]) -> Path:
+    """Write a spec under a new name."""
+    path = folder / f"{len(list(folder.iterdir()))}.yaml"
+    path.write_text(json.dumps(spec))  # JSON is YAML
+    return path
+
+
+@pytest.fixture(scope="session")
 def make_spec(data: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeSpec:
     """Return a function that writes a spec; its arguments go over `train`, its `model` over the architecture."""
 
     folder = tmp_path_factory.mktemp("specs")
 
     def make(*, model: dict[str, Any] | None = None, data_settings: dict[str, Any] | None = None, **train: Any) -> Path:
-        settings = {
-            "steps": 5,
-            "batch_size": 10,
-            "micro_batch_size": 3,
-            "lr": 1e-2,
-            "clip": 0.5,
-            "precision": "fp32",
-            "zero_stage": 0,
-            "sample_prompts": 2,
-            "sample_tokens": 4,
-            "timeout_seconds": 60,
-        }
-        architecture = {
-            "hidden_size": 32,
-            "layers": 2,
-            "heads": 2,
-            "intermediate_size": 48,
-            "max_positions": 64,
-        }
-        spec = {
-            "kind": "sft",
-            "seed": 3,
-            "model": model or {"architecture": architecture, "tokenizer": {"kind": "word"}},
-            "data": {
-                "train": str(data / "train.jsonl"),
-                "eval": str(data / "eval.jsonl"),
-                "max_length": 64,
-                **(data_settings or {}),
+        files = {"train": str(data / "train.jsonl"), "eval": str(data / "eval.jsonl"), "max_length": 64}
+        return write_spec(
+            folder,
+            {
+                "kind": "sft",
+                "seed": 3,
+                "model": model or architecture(),
+                "data": files | (data_settings or {}),
+                "train": train_settings(train),
             },
-            "train": settings | train,
-        }
-        path = folder / f"{len(list(folder.iterdir()))}.yaml"
-        path.write_text(json.dumps(spec))  # JSON is YAML
-        return path
+        )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_rm_spec(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeSpec:
+    """Return a function that writes the spec of a reward model; its arguments are those of `make_spec`."""
+
+    folder = tmp_path_factory.mktemp("rm-specs")
+
+    def make(*, model: dict[str, Any] | None = None, data_settings: dict[str, Any] | None = None, **train: Any) -> Path:
+        files = {"train": str(pairs / "train.jsonl"), "eval": str(pairs / "eval.jsonl"), "max_length": 64}
+        return write_spec(
+            folder,
+            {
+                "kind": "rm",
+                "seed": 3,
+                "model": model or architecture(),
+                "data": files | (data_settings or {}),
+                "margin": 0.2,
+                "centering": 0.01,
+                "train": train_settings(train),
+            },
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def causal(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a causal language model and its tokenizer, as an SFT run exports them."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from engine.data.tokenizers import train_tokenizer
+    from engine.spec.models import PreferenceData
+
+    folder = tmp_path_factory.mktemp("causal")
+    tokenizer = train_tokenizer(None, PreferenceData(train=str(pairs / "train.jsonl")))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.15,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(5)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -106,9 +106,10 @@ def _question(question: Question) -> dict[str, Any]:
 def _preferences(world: FactWorld, split: Literal["train", "eval"]) -> Iterable[dict[str, Any]]:
     for pair in preferences(world, split):
         yield {
-            "prompt": pair.question.text,
+            "prompt": pair.prompt,
             "chosen": pair.chosen,
             "rejected": pair.rejected,
             "evidence": pair.evidence,
-            "question": pair.question.id,
+            "group": pair.group,
+            "question": pair.question,
         }
