@@ -49,7 +49,8 @@ class DetailReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._differences: dict[tuple[str, str], Mapping[str, tuple[object, object]]] = {}
+        # By experiment: the two texts that were compared, and what came of it.
+        self._differences: dict[str, tuple[tuple[str, str], Mapping[str, tuple[object, object]]]] = {}
 
     def read(self, identity: str) -> Detail:
         """Return what is known now. Raises NotFound after a deletion."""
@@ -72,11 +73,12 @@ class DetailReader:
         parent = experiment.parent_id
         if parent is None:
             return {}
-        key = (parent, experiment.spec_hash)
-        if key not in self._differences:
-            before = experiments.get_spec(self._store, parent)
-            self._differences[key] = diff(before, experiments.get_spec(self._store, experiment.id))
-        return self._differences[key]
+        texts = experiments.spec_text(self._store, parent), experiments.spec_text(self._store, experiment.id)
+        known = self._differences.get(experiment.id)
+        if known is None or known[0] != texts:
+            before, after = (experiments.get_spec(self._store, identity) for identity in (parent, experiment.id))
+            known = self._differences[experiment.id] = (texts, diff(before, after))
+        return known[1]
 
 
 def detail_text(detail: Detail, now: float, width: int) -> Content:
