@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,12 +12,26 @@ from engine.cli.output import print_json
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import Refused
 
+if TYPE_CHECKING:
+    from engine.store.database import Store
+
 
 def _done(settings: Settings, ids: list[str]) -> None:
     if settings.json:
         print_json([{"id": identity} for identity in ids])
     else:
         click.echo("\n".join(ids))
+
+
+def _change_each(settings: Settings, references: Sequence[str], change: Callable[[Store, str], None]) -> None:
+    from engine.store import experiments
+
+    store = settings.open_store()
+    # All must be known before any is changed.
+    ids = [experiments.resolve(store, reference) for reference in references]
+    for identity in ids:
+        change(store, identity)
+    _done(settings, ids)
 
 
 @click.command()
@@ -72,11 +88,7 @@ def archive(settings: Settings, references: tuple[str, ...]) -> None:
     """Take experiments out of the list; restore brings them back."""
     from engine.store import experiments
 
-    store = settings.open_store()
-    ids = [experiments.resolve(store, reference) for reference in references]
-    for identity in ids:
-        experiments.archive(store, identity)
-    _done(settings, ids)
+    _change_each(settings, references, experiments.archive)
 
 
 @click.command()
@@ -87,11 +99,7 @@ def restore(settings: Settings, references: tuple[str, ...]) -> None:
     """Bring archived experiments back into the list."""
     from engine.store import experiments
 
-    store = settings.open_store()
-    ids = [experiments.resolve(store, reference) for reference in references]
-    for identity in ids:
-        experiments.restore(store, identity)
-    _done(settings, ids)
+    _change_each(settings, references, experiments.restore)
 
 
 @click.command()

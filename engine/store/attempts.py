@@ -14,7 +14,7 @@ from engine.errors import NotFound, Refused
 from engine.store import schema
 from engine.store.standing import follow, note_heard, require
 from engine.store.text import storable
-from engine.telemetry.states import ENDED, State
+from engine.telemetry.states import State
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -110,13 +110,6 @@ def list_attempts(store: Store, identity: str) -> list[Attempt]:
         require(connection, identity)
         found = select(_table).where(_table.c.experiment_id == identity).order_by(_table.c.number)
         return [_attempt(row) for row in connection.execute(found)]
-
-
-def live(store: Store) -> list[Attempt]:
-    """Return the attempts that have not ended, oldest first."""
-    with store.read() as connection:
-        found = select(_table).where(_table.c.state.not_in(ENDED))
-        return [_attempt(row) for row in connection.execute(found.order_by(_table.c.created_at))]
 
 
 def hear(  # noqa: PLR0917, in the order of the table's columns

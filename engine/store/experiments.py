@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from engine.errors import InvalidInput, NotFound, Refused
 from engine.store import schema
-from engine.store.standing import change, follow, note_heard, require, unknown
+from engine.store.standing import change, follow, require, unknown
 from engine.store.text import storable
 from engine.telemetry.states import ENDED, Desired, State
 
@@ -168,15 +168,6 @@ def unfinished(store: Store) -> list[Experiment]:
         return _read(connection, _table.c.state.not_in(ENDED))[::-1]
 
 
-def after_ids(store: Store, identity: str) -> list[str]:
-    """Return the ids of the experiments that this one comes after."""
-    table = schema.dependencies
-    with store.read() as connection:
-        require(connection, identity)
-        found = select(table.c.after_id).where(table.c.experiment_id == identity).order_by(table.c.after_id)
-        return list(connection.execute(found).scalars())
-
-
 def dependencies(store: Store, identity: str) -> dict[str, State]:
     """Return how the experiments stand that this one comes after, by id."""
     table = schema.dependencies
@@ -272,13 +263,6 @@ def set_state(
         if (row.state, row.reason, row.exit_code) != (state, reason, exit_code):
             ended_at = time.time() if state.ended else None
             follow(connection, identity, state, reason=reason, exit_code=exit_code, ended_at=ended_at)
-
-
-def heard(store: Store, identity: str, at: float) -> None:
-    """Say that something came from its nodes. at: seconds since the epoch."""
-    with store.write(durable=False) as connection:
-        require(connection, identity)
-        note_heard(connection, identity, at)
 
 
 def rename(store: Store, identity: str, name: str) -> None:
