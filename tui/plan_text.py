@@ -8,7 +8,8 @@ from pathlib import Path
 from textual.content import Content
 
 from engine.plan.sizes import in_words
-from engine.spec.models import AnySpec, Model, RmSpec, TrainedSpec
+from engine.spec.models import AnySpec, RmSpec, TrainedSpec
+from engine.spec.sections import Model
 from engine.telemetry.states import State
 from tui.canvas.numbers import short
 from tui.intents import Plan

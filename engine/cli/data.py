@@ -15,7 +15,7 @@ from engine.errors import Refused
 
 if TYPE_CHECKING:
     from engine.data.examples import Example
-    from engine.spec.models import Data
+    from engine.spec.sections import Data
 
 
 @click.group()
@@ -99,7 +99,7 @@ def _from_spec(file: Path, spec_file: Path) -> tuple[Data, Any]:
 
 
 def _from_model(file: Path, model: Path | None) -> tuple[Data, Any]:
-    from engine.spec.models import Data
+    from engine.spec.sections import Data
 
     read = Data(train=str(file))
     return read, _tokenizer(model, None, read)

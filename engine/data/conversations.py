@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from engine.data.sources import BrokenRows, read_rows
 from engine.errors import InvalidInput
-from engine.spec.models import Data
+from engine.spec.sections import Data
 
 Split = Literal["train", "eval"]
 Format = Literal["chat", "prompt_response", "text", "truth_judged"]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from engine.data.conversations import Conversation, Split, read_conversations
 from engine.data.sources import BrokenRows
 from engine.data.templates import Masked, apply_template
-from engine.spec.models import Data
+from engine.spec.sections import Data
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from engine.data.preferences import read_preferences
 from engine.data.sources import BrokenRows
 from engine.data.templates import MARKED, ROLE_MARKERS
 from engine.errors import InvalidInput
-from engine.spec.models import Data, PreferenceData, Tokenizer
+from engine.spec.models import PreferenceData
+from engine.spec.sections import Data, Tokenizer
 
 PAD, BOS, EOS, UNKNOWN = "<|pad|>", "<|bos|>", "<|eos|>", "<|unk|>"
 _SPECIAL = (PAD, BOS, EOS, UNKNOWN, *ROLE_MARKERS)

@@ -8,7 +8,7 @@ from typing import Any
 from engine.cluster.hostfile import Node
 from engine.dispatch.placement import Seat, world_size
 from engine.errors import Refused
-from engine.spec.models import Placement
+from engine.spec.sections import Placement
 
 PACKAGES = ("plumbline", "torch", "deepspeed", "transformers")  # what a node's Python must have, in one version
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.cluster.hostfile import Node
 from engine.errors import Refused
-from engine.spec.models import Placement
+from engine.spec.sections import Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from engine.plan.shape import ModelShape
 from engine.plan.states import FP32, element_bytes
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 # Elements of the logits that engine/train/loss.py has in float32 at once, and how many such pieces it holds.
 _CHUNK_ELEMENTS = 1 << 24

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from engine.plan.place import Place
 from engine.plan.shape import ModelShape
 from engine.plan.sizes import in_words
 from engine.plan.states import element_bytes, state_bytes
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 GIBI = 1 << 30
 # What no tensor accounts for. GPU: the CUDA context with its kernels and NCCL's buffers, and what the allocator loses

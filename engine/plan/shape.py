@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidInput, Refused
-from engine.spec.models import LARGEST, Architecture, Model, Tokenizer
+from engine.spec.fields import LARGEST
+from engine.spec.sections import Architecture, Model, Tokenizer
 
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 _LARGEST_FILE = 4 * 1024 * 1024  # bytes; no config.json is longer

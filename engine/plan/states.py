@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.plan.shape import ModelShape
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 # DeepSpeed's own settings, which engine/train/deepspeed_config.py leaves alone; elements.
 REDUCE_BUCKET = 500_000_000

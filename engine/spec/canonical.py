@@ -13,8 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
+from engine.spec.fields import Section
 from engine.spec.keys import Key, keys_of
-from engine.spec.models import AnySpec, Section
+from engine.spec.models import AnySpec
 
 HASH_VERSION = 1  # raise it when a default changes: an old spec that left the key out means something else since then
 _NOT_COMPUTED = ("name", "note", "placement")

@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import Any, get_args
 
-from engine.spec.models import LARGEST, Section
+from engine.spec.fields import LARGEST, Section
 
 _NEAR = 0.65  # likeness from which a name is suggested; 1 is equal
 

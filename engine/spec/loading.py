@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from engine.errors import InvalidInput
 from engine.spec.document import LARGEST_TEXT, Document, KeyPath, dotted, shown
+from engine.spec.fields import Section
 from engine.spec.keys import key_at, keys_below, keys_of, listing, nearest, section_at
-from engine.spec.models import SPEC_TYPES, AnySpec, Kind, Section
+from engine.spec.models import SPEC_TYPES, AnySpec, Kind
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -8,9 +8,10 @@ from typing import Any
 
 from engine.spec.canonical import to_yaml
 from engine.spec.document import Document
+from engine.spec.fields import Section
 from engine.spec.keys import keys_of
 from engine.spec.loading import unknown_kind, validate
-from engine.spec.models import SPEC_TYPES, Kind, Section
+from engine.spec.models import SPEC_TYPES, Kind
 
 
 def new_spec(kind: str, overrides: Sequence[str] = ()) -> str:

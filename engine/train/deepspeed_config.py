@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 
 def deepspeed_config(train: Train, *, world_size: int, micro_steps: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from engine.errors import InvalidInput, NotFound
-from engine.spec.models import Architecture, Model, Train
+from engine.spec.sections import Architecture, Model, Train
 
 
 def require_model_folder(path: Path) -> None:

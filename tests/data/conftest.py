@@ -14,7 +14,7 @@ from hypothesis import settings
 from engine.data.facts.files import write
 from engine.data.facts.world import FactWorld
 from engine.data.tokenizers import train_tokenizer
-from engine.spec.models import Data, Tokenizer
+from engine.spec.sections import Data, Tokenizer
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -15,7 +15,7 @@ from engine.data.sources import BrokenRows, read_rows
 from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
-from engine.spec.models import Data, Tokenizer
+from engine.spec.sections import Data, Tokenizer
 from tests.data.conftest import WriteRows, word_tokenizer
 
 CHAT = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.data.facts.world import FactWorld
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
-from engine.spec.models import Data, Tokenizer
+from engine.spec.sections import Data, Tokenizer
 from engine.train.models import load_tokenizer
 from tests.data.conftest import WriteRows, word_tokenizer
 

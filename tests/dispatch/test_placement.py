@@ -7,7 +7,7 @@ import pytest
 from engine.cluster.hostfile import parse_hostfile
 from engine.dispatch.placement import from_rows, place, to_rows, world_size
 from engine.errors import Refused
-from engine.spec.models import Placement
+from engine.spec.sections import Placement
 
 NODES = parse_hostfile("a slots=4\nb slots=2\nc slots=4\n", "test").nodes
 

@@ -61,7 +61,7 @@ def _measure(config: Mapping[str, Any], settings: Mapping[str, Any], world: int,
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from engine.spec.models import Train
+    from engine.spec.sections import Train
     from engine.train import models, runtime
     from engine.train.deepspeed_config import deepspeed_config
 

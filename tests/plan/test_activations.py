@@ -10,7 +10,7 @@ import transformers
 
 from engine.plan.activations import activation_bytes, kept_bytes, logits_bytes
 from engine.plan.shape import shape_of_config
-from engine.spec.models import Train
+from engine.spec.sections import Train
 from engine.train.batches import Row, collate
 from engine.train.loss import summed_loss, takes_logits_to_keep
 

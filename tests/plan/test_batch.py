@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.plan.batch import plan_batch
-from engine.spec.models import Train
+from engine.spec.sections import Train
 from engine.train.batches import Row, micro_steps, share
 
 SIZES = st.integers(1, 40)

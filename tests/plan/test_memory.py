@@ -13,7 +13,7 @@ from engine.plan.memory import Load, MemoryPlan, advise, plan_memory
 from engine.plan.place import Place
 from engine.plan.shape import ModelShape, shape_of_config
 from engine.plan.sizes import in_words, parse_size
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 LLAMA_13B = {
     "model_type": "llama",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
 from engine.plan.shape import read_shape, shape_of_architecture, shape_of_config
-from engine.spec.models import Architecture
+from engine.spec.sections import Architecture
 
 SMALL = {
     "vocab_size": 96,

@@ -14,7 +14,7 @@ import pytest
 
 from engine.plan.shape import shape_of_config
 from engine.plan.states import checkpoint_bytes, element_bytes, state_bytes
-from engine.spec.models import Train
+from engine.spec.sections import Train
 
 CONFIG = {
     "vocab_size": 512,

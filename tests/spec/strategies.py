@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
-from engine.spec.models import LARGEST, SPEC_TYPES, AnySpec, Kind
+from engine.spec.fields import LARGEST
+from engine.spec.models import SPEC_TYPES, AnySpec, Kind
 
 PATIENT = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -14,8 +14,10 @@ from ruamel.yaml import YAML
 
 from engine.spec import canonical
 from engine.spec.canonical import diff, flatten, spec_hash, to_yaml
+from engine.spec.fields import Section
 from engine.spec.loading import parse_spec
-from engine.spec.models import AnySpec, Kind, Optimizer, Section, SftSpec
+from engine.spec.models import AnySpec, Kind, SftSpec
+from engine.spec.sections import Optimizer
 from tests.spec.strategies import PATIENT, as_yaml, documents, specs
 
 GOLDEN = """\

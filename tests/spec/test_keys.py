@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.spec.keys import key_at, keys_below, keys_of, nearest
-from engine.spec.models import SPEC_TYPES, Data, Kind, SftSpec, Train
+from engine.spec.models import SPEC_TYPES, Kind, SftSpec
+from engine.spec.sections import Data, Train
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.spec.models import Train
+from engine.spec.sections import Train
 from engine.train.deepspeed_config import deepspeed_config
 
 

@@ -19,7 +19,7 @@ def mean_loss(folder: Path, questions: list[dict[str, str]], tokenizer_folder: P
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from engine.data.examples import load_examples
-    from engine.spec.models import Data
+    from engine.spec.sections import Data
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)

@@ -14,7 +14,8 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from engine.errors import InvalidInput
-from engine.spec.models import Architecture, Model, PreferenceData, RmSpec, Train
+from engine.spec.models import PreferenceData, RmSpec
+from engine.spec.sections import Architecture, Model, Train
 from engine.train.models import build_reward_model, load_tokenizer, require_scoring_pad
 from engine.train.rm import Pair, RmObjective
 from engine.train.runtime import Runtime

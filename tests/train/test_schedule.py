@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.spec.models import Schedule
+from engine.spec.sections import Schedule
 from engine.train.schedule import learning_rate
 
 PEAK = 2.0
