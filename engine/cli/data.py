@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import print_json, say, visible
+from engine.cli.output import print_json, say
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import Refused
 
 if TYPE_CHECKING:
-    from engine.data.examples import Example
+    from engine.cli.data_report import Item
+    from engine.spec.models import PpoSpec, PreferenceData
+    from engine.spec.ppo import PromptData
     from engine.spec.sections import Data
 
 
@@ -29,7 +30,7 @@ def data() -> None:
 @global_options
 @pass_settings
 def facts(settings: Settings, out: Path, seed: int) -> None:
-    """Write the built-in fact world: corpus, training data, questions, preferences, judgements."""
+    """Write the built-in fact world: corpus, training data, preferences, prompts, questions, judgements."""
     from engine.data.facts.files import write
     from engine.data.facts.world import FactWorld
 
@@ -49,97 +50,99 @@ def facts(settings: Settings, out: Path, seed: int) -> None:
 @global_options
 @pass_settings
 def show(settings: Settings, file: Path, number: int, spec: Path | None, model: Path | None) -> None:
-    """Show tokenised examples of FILE with their loss masks, as the trainer sees them.
+    """Show tokenised examples of FILE, as the trainer sees them.
 
-    Without --spec and --model it trains a word tokenizer on FILE.
+    Without --spec and --model it trains a word tokenizer on FILE. With the spec of a reward model the examples are
+    preference pairs, with one of PPO they are prompts.
     """
     if spec is not None and model is not None:
         raise click.UsageError("give --spec or --model, one of the two.")
-    read, tokenizer = _from_spec(file, spec) if spec is not None else _from_model(file, model)
-
-    from engine.data.examples import load_examples
-    from engine.data.templates import set_template
-
-    set_template(tokenizer, read.template)
-    examples = load_examples(read, tokenizer, "train", limit=number)
-    shown = [_tokens(example, tokenizer) for example in examples]
+    items, legend = _as_spec_says(file, spec, number) if spec is not None else _as_examples(file, model, number)
     if settings.json:
-        print_json(
-            [
-                {
-                    "place": example.place,
-                    "length": len(example.input_ids),
-                    "prompt_length": example.prompt_length,
-                    "loss_tokens": sum(example.loss_mask),
-                    "tokens": [{"id": token, "text": text, "loss": loss} for token, text, loss in tokens],
-                }
-                for example, tokens in zip(examples, shown, strict=True)
-            ]
-        )
+        print_json([item.document for item in items])
         return
     columns = shutil.get_terminal_size((100, 24)).columns
-    for example, tokens in zip(examples, shown, strict=True):
-        click.echo(f"{example.place}: {len(example.input_ids)} tokens, {sum(example.loss_mask)} with loss")
-        for line in _marked_lines(tokens, columns, color=settings.color):
+    for item in items:
+        for line in item.lines(columns, color=settings.color):
             click.echo(line)
         click.echo()
-    say(settings, "The tokens above ^ carry loss.")
+    if legend:
+        say(settings, legend)
 
 
-def _from_spec(file: Path, spec_file: Path) -> tuple[Data, Any]:
+def _as_spec_says(file: Path, spec_file: Path, number: int) -> tuple[list[Item], str]:
     from engine.spec.loading import load_spec
-    from engine.spec.models import SftSpec
+    from engine.spec.models import PpoSpec, RmSpec, SftSpec
+    from engine.spec.references import require_none
     from engine.spec.resolve import with_absolute_paths
 
     spec = with_absolute_paths(load_spec(spec_file), spec_file.resolve().parent)
-    if not isinstance(spec, SftSpec):
-        raise Refused(f"examples of kind {spec.kind} cannot be shown yet.", where=str(spec_file))
-    read = spec.data.model_copy(update={"train": str(file), "eval": None, "eval_fraction": 0.0})
-    return read, _tokenizer(Path(spec.model.path) if spec.model.path else None, spec.model.tokenizer, read)
+    require_none(spec, str(spec_file))
+    if isinstance(spec, PpoSpec):
+        return _prompts(spec, file, number), ""
+    if not isinstance(spec, SftSpec | RmSpec):
+        raise Refused(f"experiments of kind {spec.kind} have no training data.", where=str(spec_file))
+    folder = Path(spec.model.path) if spec.model.path else None
+    whole = {"train": str(file), "eval": None, "eval_fraction": 0.0}
+    if isinstance(spec, SftSpec):
+        examples = spec.data.model_copy(update=whole)
+        return _examples(examples, _tokenizer(folder, spec.model.tokenizer, examples), number)
+    pairs = spec.data.model_copy(update=whole)
+    return _pairs(pairs, _tokenizer(folder, spec.model.tokenizer, pairs), number)
 
 
-def _from_model(file: Path, model: Path | None) -> tuple[Data, Any]:
+def _as_examples(file: Path, model: Path | None, number: int) -> tuple[list[Item], str]:
     from engine.spec.sections import Data
 
     read = Data(train=str(file))
-    return read, _tokenizer(model, None, read)
+    return _examples(read, _tokenizer(model, None, read), number)
 
 
-def _tokenizer(folder: Path | None, settings: Any, read: Data) -> Any:
+def _examples(read: Data, tokenizer: Any, number: int) -> tuple[list[Item], str]:
+    from engine.cli.data_report import example_item
+    from engine.data.examples import load_examples
+
+    examples = load_examples(read, tokenizer, "train", limit=number)
+    return [example_item(example, tokenizer) for example in examples], "The tokens above ^ carry loss."
+
+
+def _pairs(read: PreferenceData, tokenizer: Any, number: int) -> tuple[list[Item], str]:
+    from engine.cli.data_report import pair_item
+    from engine.data.pairs import load_pairs
+
+    pairs = load_pairs(read, tokenizer, "train", limit=number)
+    return [pair_item(pair, tokenizer) for pair in pairs], "The score is read at the token above ^."
+
+
+def _prompts(spec: PpoSpec, file: Path, number: int) -> list[Item]:
+    from engine.cli.data_report import prompt_item
+    from engine.data.prompts import judged_ids, load_prompts
+
+    read = spec.data.model_copy(update={"train": str(file), "eval": None})
+    assert spec.model.path is not None
+    tokenizer = _tokenizer(Path(spec.model.path), None, read)
+    prompts = load_prompts(read, tokenizer, "train", limit=number)
+    if not any(term.kind == "model" and term.evidence for term in spec.rewards.values()):
+        return [prompt_item(prompt, None, tokenizer) for prompt in prompts]
+    judged = judged_ids(prompts, tokenizer)
+    return [prompt_item(prompt, ids, tokenizer) for prompt, ids in zip(prompts, judged, strict=True)]
+
+
+def _tokenizer(folder: Path | None, settings: Any, read: Data | PreferenceData | PromptData) -> Any:
+    from engine.spec.ppo import PromptData
+
     try:
+        from engine.data.templates import set_template
         from engine.data.tokenizers import train_tokenizer
         from engine.train.models import load_tokenizer, require_model_folder
 
-        if folder is None:
-            return train_tokenizer(settings, read)
-        require_model_folder(folder)
-        return load_tokenizer(folder)
+        if folder is not None:
+            require_model_folder(folder)
+            tokenizer = load_tokenizer(folder)
+        else:
+            assert not isinstance(read, PromptData)  # a policy is not made from scratch
+            tokenizer = train_tokenizer(settings, read)
     except ModuleNotFoundError as error:
         raise Refused(f"{error.name} is not installed here.", hint="pip install 'plumbline[train]'") from error
-
-
-def _tokens(example: Example, tokenizer: Any) -> list[tuple[int, str, bool]]:
-    return [
-        (token, str(tokenizer.decode([token])), loss)
-        for token, loss in zip(example.input_ids, example.loss_mask, strict=True)
-    ]
-
-
-def _marked_lines(tokens: Sequence[tuple[int, str, bool]], columns: int, *, color: bool) -> Iterator[str]:
-    """Yield lines of tokens, `|` between them, each with a line of `^` below those that carry loss."""
-    from rich.cells import cell_len
-
-    texts, marks, used = "", "", 0
-    for _, text, loss in tokens:
-        # A line break stays a token like any other.
-        shown = visible(text).replace("\t", "␉") or "␀"
-        size = cell_len(shown)
-        if used and used + 1 + size > columns:
-            yield from (line for line in (texts, marks.rstrip()) if line)
-            texts, marks, used = "", "", 0
-        if used:
-            texts, marks, used = texts + "|", marks + " ", used + 1
-        texts += click.style(shown, fg="green", bold=True) if color and loss else shown
-        marks += ("^" if loss else " ") * size
-        used += size
-    yield from (line for line in (texts, marks.rstrip()) if line)
+    set_template(tokenizer, read.template)
+    return tokenizer

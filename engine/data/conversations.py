@@ -134,13 +134,14 @@ def _chat(data: Data, values: Mapping[str, Any]) -> tuple[Message, ...]:
     turns = values.get(data.messages_key)
     if not isinstance(turns, list) or not turns:
         raise Unusable(f"has no list of messages under {data.messages_key!r}")
-    messages = tuple(_message(turn, number) for number, turn in enumerate(turns, 1))
+    messages = tuple(as_message(turn, number) for number, turn in enumerate(turns, 1))
     if not any(message.role == "assistant" for message in messages):
         raise Unusable("has no message of the assistant")
     return messages
 
 
-def _message(turn: object, number: int) -> Message:
+def as_message(turn: object, number: int) -> Message:
+    """Return what a turn of a conversation says, the `number`th. Raises Unusable if it has no role or no content."""
     if not isinstance(turn, Mapping):
         raise Unusable(f"has a message {number} that is no object")
     role = turn.get("role") or turn.get("from")

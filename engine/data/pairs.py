@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from array import array
 from collections.abc import Sequence
@@ -30,8 +31,8 @@ class TokenisedPair:
     preference: Preference
 
 
-def load_pairs(data: PreferenceData, tokenizer: Any, split: Split) -> list[TokenisedPair]:
-    """Return the pairs of a split, in the order of their rows.
+def load_pairs(data: PreferenceData, tokenizer: Any, split: Split, limit: int | None = None) -> list[TokenisedPair]:
+    """Return the pairs of a split, in the order of their rows; those of the first `limit` usable ones if it is given.
 
     Pairs with a sequence longer than `data.max_length` are left out, counted and told: cut, it would have no
     end-of-sequence token, and its score would be read elsewhere. The tokenizer has a chat template (`set_template`).
@@ -42,7 +43,7 @@ def load_pairs(data: PreferenceData, tokenizer: Any, split: Split) -> list[Token
     broken = BrokenRows(data.on_broken_row)
     pairs: list[TokenisedPair] = []
     usable = 0
-    for batch in batched(read_preferences(data, split, broken), _BATCH):
+    for batch in batched(itertools.islice(read_preferences(data, split, broken), limit), _BATCH):
         usable += len(batch)
         answers = [answer for preference in batch for answer in (preference.chosen, preference.rejected)]
         prompts = [preference for preference in batch for _ in range(2)]

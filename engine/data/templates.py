@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.data.conversations import Conversation
+from engine.data.conversations import Conversation, Message
 from engine.errors import InvalidInput
 
 Masked = tuple[list[int], list[bool]]  # token ids, and which of them the assistant writes
@@ -76,6 +76,42 @@ def apply_template(conversations: Sequence[Conversation], tokenizer: Any) -> lis
             return [apply_template([conversation], tokenizer)[0] for conversation in conversations]
         where = conversations[0].place
         raise InvalidInput(f"the chat template cannot write this conversation: {error}.", where=where) from error
+
+
+def generation_prompts(conversations: Sequence[Conversation], tokenizer: Any) -> list[list[int]]:
+    """Return what stands before the next answer to each conversation, as token ids.
+
+    In training, the same tokens stand before an answer; that is checked on the first conversation.
+
+    Raises:
+        InvalidInput: if the template is broken, refuses a conversation, or writes other tokens in training.
+    """
+    try:
+        prompts: list[list[int]] = tokenizer.apply_chat_template(
+            [_messages(conversation) for conversation in conversations],
+            add_generation_prompt=True,
+            return_dict=True,
+            tokenizer_kwargs={"return_attention_mask": False},
+        )["input_ids"]
+    except Exception as error:
+        if len(conversations) > 1:  # find the one that the template refuses
+            return [generation_prompts([conversation], tokenizer)[0] for conversation in conversations]
+        where = conversations[0].place
+        raise InvalidInput(f"the chat template cannot write this conversation: {error}.", where=where) from error
+    if conversations:
+        _check_as_trained(conversations[0], prompts[0], tokenizer)
+    return prompts
+
+
+def _check_as_trained(conversation: Conversation, prompt: list[int], tokenizer: Any) -> None:
+    answered = Conversation((*conversation.messages, Message("assistant", "x")), conversation.place)
+    ((ids, mask),) = apply_template([answered], tokenizer)
+    if ids[: len(prompt)] != prompt or mask[len(prompt) - 1 : len(prompt) + 1] != [False, True]:
+        raise InvalidInput(
+            "the chat template writes other tokens before an answer in training than where it asks for one.",
+            hint="Let what it writes for add_generation_prompt end where {% generation %} begins, without a space.",
+            where=conversation.place,
+        )
 
 
 def _messages(conversation: Conversation, end: int | None = None) -> list[dict[str, str]]:

@@ -1,4 +1,8 @@
-"""A spec as text, as flat keys and as a hash: the same for equal specs, whatever file they came from."""
+"""A spec as text, as flat keys and as a hash: the same for equal specs, whatever file they came from.
+
+Sections by name, such as the terms of a reward, are printed in the order in which they were given. Nothing else depends
+on that order: specs that differ in it alone are equal, and have the same hash.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from ruamel.yaml.nodes import Node
 from ruamel.yaml.representer import SafeRepresenter
 
 from engine.spec.fields import Section
-from engine.spec.keys import Key, keys_of
+from engine.spec.keys import Key, entry_of, keys_of
 from engine.spec.models import AnySpec
 
 HASH_VERSION = 1  # raise it when a default changes: an old spec that left the key out means something else since then
@@ -68,7 +72,7 @@ def _commented(text: str, spec: AnySpec) -> str:
     commented = []
     depth_before = 1
     for line, (path, key, value) in zip(lines, _keys(spec), strict=True):
-        if len(path) == 1 and (depth_before > 1 or isinstance(value, Section)):
+        if len(path) == 1 and (depth_before > 1 or isinstance(value, Section | dict)):
             commented.append("")
         commented.append(f"{line:<{column - 2}}  # {_comment(key, value)}")
         depth_before = len(path)
@@ -85,20 +89,27 @@ def _comment(key: Key, value: Any) -> str:
 
 
 def _keys(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Key, Any]]:
-    """Return every key with its path and value; a section before the keys in it."""
+    """Return every key with its path and value; a section, or sections by name, before the keys in it."""
     for name, key in keys_of(type(section)).items():
         value = getattr(section, name)
         yield (*path, name), key, value
         if isinstance(value, Section):
             yield from _keys(value, (*path, name))
+        if key.entries is not None:
+            for entry, within in value.items():
+                yield (*path, name, entry), entry_of(key.entries), within
+                yield from _keys(within, (*path, name, entry))
 
 
 def flatten(spec: AnySpec) -> dict[str, Any]:
-    """Return the value of every key by its dotted name, as JSON has it: no sections, but null for an absent one."""
+    """Return the value of every key by its dotted name, as JSON has it: no sections, but null for an absent one.
+
+    The keys of sections by name have the name in theirs: `rewards.faithful.weight`.
+    """
     return {
         ".".join(path): list(value) if isinstance(value, tuple) else value
         for path, _, value in _keys(spec)
-        if not isinstance(value, Section)
+        if not isinstance(value, Section | dict)
     }
 
 
@@ -106,7 +117,7 @@ def diff(old: AnySpec, new: AnySpec) -> dict[str, tuple[Any, Any]]:
     """Return the old and the new value of every key in which two specs differ, by dotted name.
 
     The keys stand in the order of the new spec, then those that only the old one has. A key that one of the two does
-    not have, as with specs of two kinds, is null there.
+    not have, as with specs of two kinds or a term of the reward in one of them, is null there.
     """
     before, after = flatten(old), flatten(new)
     return {
@@ -141,6 +152,8 @@ def _set_keys(section: Section, leave_out: tuple[str, ...] = ()) -> dict[str, An
             keys = _set_keys(value)
             if keys or not isinstance(default, Section):
                 found[name] = keys
+        elif isinstance(value, dict):
+            found[name] = {entry: _set_keys(within) for entry, within in value.items()}
         elif value != default:
             found[name] = value
     return found

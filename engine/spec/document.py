@@ -105,7 +105,7 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict | list):
-        return "a list" if isinstance(value, list) else "a section"
+        return ("a list" if isinstance(value, list) else "a section") if value else "empty"
     return f'"{short(value, 40)}"' if isinstance(value, str) else short(str(value), 40)
 
 

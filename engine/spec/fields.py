@@ -38,7 +38,14 @@ Number = Annotated[float, NUMBER, ONE_ZERO]
 Count = Annotated[int, Field(ge=0, le=LARGEST), NUMBER]
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST), NUMBER]
 InputPath = Annotated[str, AfterValidator(_visit_path), Field(json_schema_extra={"allowed": "a path"})]
-Name = Annotated[str, Field(max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[
+    str,
+    Field(
+        max_length=40,
+        pattern=r"^[a-z][a-z0-9_]*$",
+        json_schema_extra={"allowed": "at most 40 of a-z, 0-9 and '_' (a letter first)"},
+    ),
+]
 
 
 class Section(BaseModel):

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from engine.spec.fields import LARGEST, Section
 
 _NEAR = 0.65  # likeness from which a name is suggested; 1 is equal
+_ENTRY = "NAME"  # stands for the name of any entry, which none may have: `rewards.NAME.weight`
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Key:
     allowed: str  # "a whole number (at least 1) or null": follows on "must be"
     choices: tuple[str, ...]  # of a key that takes one of a few words or numbers
     section: type[Section] | None  # of a key that has keys of its own
+    entries: type[Section] | None  # of a key that holds sections by name: what each of them is
+    entry_names: str  # what these names may be: "at most 40 of a-z"
     required: bool
     example: Any  # of a required key; null: those of the keys in it
 
@@ -34,25 +37,45 @@ def keys_of(section: type[Section]) -> Mapping[str, Key]:
     found = {}
     for name, field in section.model_fields.items():
         own = schema["properties"][name]
+        inner, by_name = _section_in(field.annotation), get_origin(field.annotation) is dict
         found[name] = Key(
-            description=field.description or (inspect.getdoc(section) or "").splitlines()[0].rstrip("."),
+            description=field.description or _first_line(section),
             allowed=_allowed(own),
             choices=tuple(str(choice) for choice in own.get("enum", ())),
-            section=_section_in(field.annotation),
+            section=None if by_name else inner,
+            entries=inner if by_name else None,
+            entry_names=own.get("propertyNames", {}).get("allowed", "text"),
             required=field.is_required(),
             example=next(iter(field.examples or ()), None),
         )
     return found
 
 
+def entry_of(entries: type[Section]) -> Key:
+    """Return the key that each entry of a key with `entries` is."""
+    return Key(
+        description=_first_line(entries),
+        allowed=_allowed({}),
+        choices=(),
+        section=entries,
+        entries=None,
+        entry_names="",
+        required=False,
+        example=None,
+    )
+
+
 def key_at(section: type[Section], path: Sequence[str | int]) -> Key | None:
-    """Return the key at a path below the section; for an item of a list, the list's key."""
+    """Return the key at a path below the section, through entries of any name; for an item of a list, the list's."""
     key: Key | None = None
     within: type[Section] | None = section
     for part in path:
         if isinstance(part, int):
             return key
-        key = keys_of(within).get(part) if within is not None else None
+        if key is not None and key.entries is not None:
+            key = entry_of(key.entries)
+        else:
+            key = keys_of(within).get(part) if within is not None else None
         if key is None:
             return None
         within = key.section
@@ -66,12 +89,17 @@ def section_at(section: type[Section], path: Sequence[str | int]) -> type[Sectio
 
 
 def keys_below(section: type[Section], prefix: str = "") -> Iterator[tuple[str, Key]]:
-    """Return every key with its dotted name, those of inner sections too, shallow ones first."""
+    """Return every key with its dotted name, those of inner sections too, shallow ones first.
+
+    NAME stands for the name of an entry: `rewards.NAME.weight`.
+    """
     keys = keys_of(section)
     yield from ((prefix + name, key) for name, key in keys.items())
     for name, key in keys.items():
         if key.section is not None:
             yield from keys_below(key.section, f"{prefix}{name}.")
+        if key.entries is not None:
+            yield from keys_below(key.entries, f"{prefix}{name}.{_ENTRY}.")
 
 
 def nearest(word: str, candidates: Mapping[str, str]) -> str | None:
@@ -112,6 +140,10 @@ def _ratio(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
+def _first_line(section: type[Section]) -> str:
+    return (inspect.getdoc(section) or "").splitlines()[0].rstrip(".")
+
+
 def _section_in(annotation: Any) -> type[Section] | None:
     for part in (annotation, *get_args(annotation)):
         if isinstance(part, type) and issubclass(part, Section):
@@ -128,6 +160,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return str(schema["allowed"])
     if "enum" in schema:
         return listing([str(choice) for choice in schema["enum"]])
+    if schema.get("patternProperties") or schema.get("additionalProperties"):
+        return f"{'one or more ' if schema.get('minProperties') else ''}names, each with a section of keys"
     if schema.get("type") == "array":
         return f"a list, each item {_allowed(schema['items'])}"
     words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}

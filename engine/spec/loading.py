@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _MOST_TOLD = 20  # faults of one file
+_OF_A_NAME = "[key]"  # where pydantic places what is wrong with the name of an entry
 
 
 def load_spec(path: Path, overrides: Sequence[str] = ()) -> AnySpec:
@@ -135,6 +136,8 @@ def _place(fault: ErrorDetails, document: Document) -> KeyPath:
 def _sentences(fault: ErrorDetails, spec_type: type[Section]) -> tuple[str, str | None]:
     """Return what is wrong, and a hint."""
     path, value = fault["loc"], fault["input"]
+    if path[-1:] == (_OF_A_NAME,):
+        return _sentence_on_a_name(path[:-1], spec_type), None
     name, key = dotted(path), key_at(spec_type, path)
     if fault["type"] == "extra_forbidden":
         return f"there is no key {name}.", _hint(path, spec_type)
@@ -151,11 +154,19 @@ def _sentences(fault: ErrorDetails, spec_type: type[Section]) -> tuple[str, str 
         hint = "Put it in quotes if it is meant as text."
     elif isinstance(value, str) and (choice := nearest(value, dict.fromkeys(key.choices, ""))):
         hint = f"Did you mean {choice}?"
+    elif (within := key_at(spec_type, path[:-1])) and within.entries and path[-1] in keys_of(within.entries):
+        hint = f"Did you mean {dotted(path[:-1])}.NAME.{path[-1]}?"
     if fault["type"] == "less_than_equal":
         at_most = f"at most {fault['ctx']['le']}".removesuffix(".0")
         return f"{name} must be {at_most}; it is {shown(value)}.", hint
     list_name = dotted(path[:-1]) if isinstance(path[-1], int) else None
     return f"{list_name or name} must be {key.allowed}; {name if list_name else 'it'} is {shown(value)}.", hint
+
+
+def _sentence_on_a_name(path: KeyPath, spec_type: type[Section]) -> str:
+    around = key_at(spec_type, path[:-1])
+    names = around.entry_names if around is not None else "other"
+    return f"{shown(path[-1])} is no name in {dotted(path[:-1])}; it must be {names}."
 
 
 def _nearest_key(path: KeyPath, spec_type: type[Section]) -> str | None:

@@ -121,6 +121,19 @@ class PpoSpec(Spec):
             raise ValueError("has critic.share_base, which needs model.lora")
         return self
 
+    @model_validator(mode="after")
+    def _critic_fits_its_stage(self) -> Self:
+        stage = self.train.zero_stage if self.critic.zero_stage is None else self.critic.zero_stage
+        if self.train.precision == "fp16" and stage == 0:
+            raise ValueError("has train.precision fp16, which needs critic.zero_stage 1, 2 or 3")
+        if self.critic.offload_optimizer and stage == 0:
+            raise ValueError("has critic.offload_optimizer, which needs critic.zero_stage 1, 2 or 3")
+        if self.critic.offload_parameters and stage != 3:
+            raise ValueError("has critic.offload_parameters, which needs critic.zero_stage 3")
+        if self.critic.offload_optimizer and stage != 3 and self.train.nvme_path is not None:
+            raise ValueError("has critic.offload_optimizer and train.nvme_path, which needs critic.zero_stage 3")
+        return self
+
 
 class RagSpec(Spec):
     """A retrieval index."""

@@ -52,6 +52,9 @@ class Model(Section):
     architecture: Architecture | None = Field(None, description="instead of path: a model from scratch")
     tokenizer: Tokenizer | None = Field(None, description="instead of path: a tokenizer trained on the corpus")
     lora: Lora | None = Field(None, description="train adapters only; null: all weights")
+    attention: Literal["auto", "sdpa", "flash", "eager"] = Field(
+        "auto", description="auto: what transformers takes; flash: needs flash-attn, a GPU, and bf16 or fp16"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -61,6 +64,8 @@ class Model(Section):
             raise ValueError("has both path and architecture; set one of the two to null")
         if self.path is not None and self.tokenizer is not None:
             raise ValueError("has path and tokenizer; a folder brings its own tokenizer, so set tokenizer to null")
+        if self.lora is not None and self.path is None:
+            raise ValueError("has lora, which needs path: adapters change a trained model")
         return self
 
 
@@ -138,6 +143,9 @@ class Train(Section):
     micro_batch_size: PositiveInt = Field(
         8, description="most examples per rank and forward pass; the batch need not divide evenly into it"
     )
+    micro_batch_tokens: PositiveInt | None = Field(
+        None, description="most tokens per rank and forward pass, pads included; null: micro_batch_size alone counts"
+    )
     lr: Positive = Field(2e-5, description="peak learning rate")
     schedule: Schedule = Field(default_factory=Schedule, description="learning rate over the steps")
     optimizer: Optimizer = Field(default_factory=Optimizer, description="AdamW")
@@ -148,6 +156,9 @@ class Train(Section):
     zero_stage: Annotated[Literal[0, 1, 2, 3], NUMBER] = Field(2, description="DeepSpeed ZeRO stage")
     offload_optimizer: bool = Field(False, description="keep optimiser states in host memory")
     offload_parameters: bool = Field(False, description="keep parameters in host memory (ZeRO 3)")
+    nvme_path: str | None = Field(
+        None, description="folder on a local disk for offloaded states (ZeRO 3); null: host memory"
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     log_every: PositiveInt = Field(1, description="steps between logged points")
     eval_every: Count = Field(0, description="steps between evaluations; 0: at the end only")
@@ -160,11 +171,18 @@ class Train(Section):
     health: Health = Field(default_factory=Health, description="what the health rules do")
 
     @model_validator(mode="after")
-    def _offload_fits_stage(self) -> Self:
+    def _stage_fits(self) -> Self:
+        if self.precision == "fp16" and self.zero_stage == 0:
+            # DeepSpeed 0.19 does not scale the loss there, and divides the gradients by the scale all the same.
+            raise ValueError("has precision fp16, which needs zero_stage 1, 2 or 3")
         if self.offload_optimizer and self.zero_stage == 0:
             raise ValueError("has offload_optimizer, which needs zero_stage 1, 2 or 3")
         if self.offload_parameters and self.zero_stage != 3:
             raise ValueError("has offload_parameters, which needs zero_stage 3")
+        if self.nvme_path is not None and not (self.offload_optimizer or self.offload_parameters):
+            raise ValueError("has nvme_path, which needs offload_optimizer or offload_parameters")
+        if self.nvme_path is not None and self.zero_stage != 3:
+            raise ValueError("has nvme_path, which needs zero_stage 3")
         return self
 
 

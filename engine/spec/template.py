@@ -40,5 +40,11 @@ def _fill(values: dict[str, Any], section: type[Section]) -> None:
             continue
         if name not in values:
             values[name] = copy.deepcopy(key.example) if key.example is not None else {}
-        if key.section is not None and isinstance(values[name], dict):
+        if not isinstance(values[name], dict):
+            continue
+        if key.section is not None:
             _fill(values[name], key.section)
+        if key.entries is not None:
+            for entry in values[name].values():
+                if isinstance(entry, dict):
+                    _fill(entry, key.entries)

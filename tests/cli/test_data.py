@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Engine
 
@@ -33,6 +36,75 @@ def test_json_has_every_token_and_the_spec_decides_how_it_is_read(engine: Engine
     assert shown[0]["length"] == len(shown[0]["tokens"]) <= 6
 
 
+def test_pairs_are_shown_with_the_token_at_which_the_score_is_read(engine: Engine, tmp_path: Path) -> None:
+    row = {"prompt": "Where was Ono born?", "chosen": "In Zelt.", "rejected": "unknown", "evidence": "Ono is of Zelt."}
+    file, spec = tmp_path / "pairs.jsonl", tmp_path / "rm.yaml"
+    file.write_text((json.dumps({**row, "group": "correct\x1b"}) + "\n") * 3)
+    spec.write_text("kind: rm\nmodel: {architecture: {}}\ndata: {train: other.jsonl, eval_fraction: 1.0}\n")
+    result = engine("data", "show", str(file), "--spec", str(spec), "-n", "1", "--no-color")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0] == f"{file}:1: a pair, group correct␛"
+    assert lines[1] == "chosen, 18 tokens:" and "rejected, 16 tokens:" in lines
+    assert lines[2].startswith("<|bos|>|<|user|>|Ono|is|of") and "Zelt|.|␊|Where" in lines[2]
+    marked = [(above, marks) for above, marks in itertools.pairwise(lines) if "^" in marks]
+    assert [above[marks.index("^") :][: marks.count("^")] for above, marks in marked] == ["<|eos|>"] * 2
+    one, _ = engine("data", "show", str(file), "--spec", str(spec), "-n", "2", "--json").json
+    for name, answer in (("chosen", ["In", "Zelt", ".", "<|eos|>"]), ("rejected", ["unknown", "<|eos|>"])):
+        shown = one[name]["tokens"]
+        assert [token["text"].strip(" ") for token in shown][-len(answer) :] == answer
+        assert [token["score"] for token in shown] == [False] * (len(shown) - 1) + [True]
+        assert one[name]["length"] == len(shown)
+
+
+def test_prompts_are_shown_as_the_policy_and_as_the_reward_model_read_them(
+    engine: Engine, tmp_path: Path, policy: Path
+) -> None:
+    rows = [
+        {"prompt": "Where was Ono born?", "answers": ["Zelt"], "evidence": "Ono is of Zelt.", "group": "known"},
+        {"prompt": "Where was Ada born?", "answers": []},
+        {"prompt": "Where was Ono born?"},
+    ]
+    file, spec = tmp_path / "prompts.jsonl", tmp_path / "ppo.yaml"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec.write_text(
+        f"kind: ppo\nmodel: {{path: {policy}}}\nrewards: {{r: {{path: rm}}}}\ndata: {{train: other.jsonl}}\n"
+    )
+    result = engine("data", "show", str(file), "--spec", str(spec), "--no-color")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    asked = "<|bos|>|<|user|>|Where|was|Ono|born|?|<|assistant|>"
+    assert lines[:3] == [f"{file}:1: right is Zelt, group known", "the policy reads 8 tokens:", asked]
+    assert lines[3] == "the reward model reads 14 tokens before the answer:" and "Zelt" in lines[4]
+    assert f"{file}:2: it has no answer: abstaining is right" in lines
+    assert f"{file}:3: nothing is known about right answers" in lines
+    first, second, third = engine("data", "show", str(file), "--spec", str(spec), "--json").json
+    assert (first["answers"], first["answerable"], first["length"], first["judged"]["length"]) == (
+        ["Zelt"],
+        True,
+        8,
+        14,
+    )
+    assert (second["answerable"], third["answerable"]) == (False, None)
+    assert third["judged"]["tokens"] == third["tokens"]
+    spec.write_text(spec.read_text().replace("path: rm", "kind: exact_match"))
+    assert all(one["judged"] is None for one in engine("data", "show", str(file), "--spec", str(spec), "--json").json)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A folder with a word tokenizer and a configuration; the weights are not needed."""
+    from engine.data.tokenizers import train_tokenizer
+    from engine.spec.sections import Data
+
+    text = tmp_path / "words.jsonl"
+    text.write_text(json.dumps({"text": "Where was Ono born? Where was Ada born? Ono is of Zelt.\n Where"}) + "\n")
+    folder = tmp_path / "policy"
+    train_tokenizer(None, Data(train=str(text))).save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    return folder
+
+
 def test_what_the_data_says_is_never_obeyed_and_what_is_broken_is_named(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"text": "red \x1b[31m alert\nnext"}) + "\n")
@@ -47,7 +119,14 @@ def test_what_the_data_says_is_never_obeyed_and_what_is_broken_is_named(engine: 
 
 def test_the_fact_world_is_written_and_valid(engine: Engine, tmp_path: Path) -> None:
     files = engine("data", "facts", "--out", str(tmp_path / "facts"), "--seed", "5", "--json").json["files"]
-    assert {"corpus.jsonl", "sft.jsonl", "sft-eval.jsonl", "questions.jsonl", "preferences.jsonl"} <= set(files)
+    assert {
+        "corpus.jsonl",
+        "sft.jsonl",
+        "sft-eval.jsonl",
+        "questions.jsonl",
+        "preferences.jsonl",
+        "prompts.jsonl",
+    } <= set(files)
     for name in files:
         if name.endswith(".jsonl"):
             assert "rows" in engine("validate", str(tmp_path / "facts" / name)).out

@@ -36,8 +36,8 @@ def test_a_clone_is_the_same_spec(engine: Engine, filled: Path, tmp_path: Path) 
 
 
 def test_kinds_to_come_are_refused_at_launch_with_code_4(engine: Engine, tmp_path: Path) -> None:
-    file = tmp_path / "ppo.yaml"
-    engine("new", "ppo", "-o", str(file))
+    file = tmp_path / "index.yaml"
+    engine("new", "rag", "-o", str(file))
     result = engine("launch", str(file))
     assert result.code == 4 and "yet" in result.err
 

@@ -112,6 +112,41 @@ def test_preferences_rank_right_before_abstaining_before_wrong(world: FactWorld,
     assert practised > 10_000
 
 
+def test_half_of_the_prompts_are_known_in_any_part_of_them(folder: Path) -> None:
+    prompts = rows(folder / "prompts.jsonl")
+    assert len({row["prompt"] for row in prompts}) == len(prompts) > 3000
+    for count in (32, 64, 256, len(prompts)):
+        known = sum(row["group"] == "known" for row in prompts[:count])
+        assert known == pytest.approx(count / 2, rel=0.02)
+    groups = Counter(row["group"] for row in prompts)
+    assert groups["unknown"] > groups["rare"] > 500 and groups["unanswerable"] > 50
+    held = rows(folder / "prompts-eval.jsonl")
+    assert sum(row["group"] == "known" for row in held[:200]) == 100
+
+
+def test_prompts_ask_what_the_passage_answers_and_share_no_entity(folder: Path) -> None:
+    asked = {row["id"]: row for row in rows(folder / "questions.jsonl")}
+    facts = {fact["id"]: fact for fact in json.loads((folder / "world.json").read_text())["facts"]}
+    passages = {row["title"]: row["text"] for row in rows(folder / "corpus.jsonl")}
+    subjects = {}
+    for name, split in (("prompts", "train"), ("prompts-eval", "eval")):
+        subjects[split] = set()
+        for row in rows(folder / f"{name}.jsonl"):
+            question = asked[row["question"]]
+            fact = facts[question["fact"]]
+            assert question["split"] == split and fact["subject"] in words(row["prompt"])
+            assert row["evidence"] == passages[fact["subject"]] and row["evidence"] not in row["prompt"]
+            assert all(row[key] == question[key] for key in ("answers", "answerable", "group"))
+            assert row["answers"] == ([fact["value"]] if row["group"] != "unanswerable" else [])
+            assert (fact["value"] in words(row["evidence"])) == row["answerable"]
+            subjects[split].add(fact["subject"])
+    assert not subjects["train"] & subjects["eval"]
+    held = [row["question"] for row in rows(folder / "prompts-eval.jsonl")]
+    assert sorted(held) == [identity for identity, row in asked.items() if row["split"] == "eval"]
+    trained = {row["prompt"] for name in ("sft", "prompts") for row in rows(folder / f"{name}.jsonl")}
+    assert not trained & {row["prompt"] for row in rows(folder / "prompts-eval.jsonl")}
+
+
 def test_reading_is_answered_by_the_passage_alone(folder: Path) -> None:
     for row in rows(folder / "sft.jsonl"):
         if row["task"].startswith("read"):

@@ -62,6 +62,13 @@ def _values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> st.Sea
     if "enum" in schema or "const" in schema:
         return st.sampled_from(schema.get("enum") or [schema["const"]])
     match schema["type"]:
+        case "object" if "propertyNames" in schema:
+            ((pattern, entry),) = schema["patternProperties"].items()
+            names = st.from_regex(pattern.strip("^$"), fullmatch=True) | st.sampled_from(["no", "on", "null", "y"])
+            names = names.filter(lambda name: len(name) <= schema["propertyNames"]["maxLength"])
+            return st.dictionaries(
+                names, _values(entry, definitions), min_size=schema.get("minProperties", 0), max_size=3
+            )
         case "object":
             keys = {name: _values(key, definitions) for name, key in schema["properties"].items()}
             needed = {name: keys.pop(name) for name in schema.get("required", ())}
@@ -79,6 +86,7 @@ def _values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> st.Sea
                 exclude_min="exclusiveMinimum" in schema,
                 exclude_max="exclusiveMaximum" in schema,
                 allow_infinity=False,
+                allow_nan=False,
             )
         case "boolean":
             return st.booleans()
@@ -95,9 +103,34 @@ def _mended(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
         return drawn | {"hidden_size": 2 * drawn.get("heads", 4) * (1 + drawn.get("layers", 0) % 3)}
     if title == "Model":
         from_scratch = drawn.get("architecture") is not None
-        return {**drawn, "path": None} if from_scratch else {"path": drawn.get("path") or "models/base"}
-    if title == "Train" and drawn.get("zero_stage") != 3:
-        return {**drawn, "offload_parameters": False, "offload_optimizer": False}
+        if from_scratch:
+            return {**drawn, "path": None, "lora": None}
+        return {**drawn, "path": drawn.get("path") or "models/base", "architecture": None, "tokenizer": None}
+    if title == "Train":
+        if drawn.get("zero_stage") == 0:
+            drawn = {**drawn, "precision": "bf16"}
+        if drawn.get("zero_stage") != 3:
+            return {**drawn, "offload_parameters": False, "offload_optimizer": False, "nvme_path": None}
+        return drawn if drawn.get("offload_parameters") else {**drawn, "nvme_path": None}
+    if title == "RewardTerm":
+        needed = {"model": "path", "regex": "pattern", "function": "function"}.get(drawn.get("kind", "model"), "kind")
+        return drawn if drawn.get(needed) is not None else {**drawn, needed: "given"}
+    if title == "PpoSpec":
+        return _mended_ppo(drawn)
     if title == "RagSpec":
         return {**drawn, "chunk_tokens": drawn.get("chunk_tokens", 200), "chunk_overlap": 0}
     return drawn
+
+
+def _mended_ppo(drawn: dict[str, Any]) -> dict[str, Any]:
+    model = drawn["model"] if drawn["model"]["path"] else {"path": "models/sft"}
+    train, critic, rollout = drawn.get("train", {}), drawn.get("critic", {}), drawn.get("rollout", {})
+    if model.get("lora") is None:
+        critic = {**critic, "share_base": False}
+    if critic.get("zero_stage") != 3 or train.get("nvme_path") is not None:
+        critic = {**critic, "offload_optimizer": False, "offload_parameters": False}
+    if critic.get("zero_stage") == 0 or train.get("zero_stage") == 0:
+        train, critic = {**train, "precision": "bf16"}, {**critic, "offload_optimizer": False}
+    if rollout.get("samples_per_prompt", 1) == 1:
+        drawn = {**drawn, "ppo": {**drawn.get("ppo", {}), "estimator": "gae"}}
+    return {**drawn, "model": model, "train": train, "critic": critic}

@@ -42,6 +42,8 @@ model:
     kind: word
     corpus: [facts.txt, 'no', '2024', 'a: b']
     vocabulary_size: 8192
+  lora: null
+  attention: auto
 data:
   train: facts.jsonl
   eval: null
@@ -61,6 +63,7 @@ train:
   epochs: 1.0
   batch_size: 64
   micro_batch_size: 8
+  micro_batch_tokens: null
   lr: 0.001
   schedule:
     kind: cosine
@@ -76,6 +79,7 @@ train:
   zero_stage: 2
   offload_optimizer: false
   offload_parameters: false
+  nvme_path: null
   gradient_checkpointing: false
   log_every: 1
   eval_every: 0
@@ -85,6 +89,18 @@ train:
   checkpoint_every: 0
   keep_checkpoints: 2
   timeout_seconds: 600
+  health:
+    not_finite: fail
+    negative_kl: warn
+    kl_limit: null
+    kl_over_limit: warn
+    collapse: warn
+    repetition: warn
+    no_eos: warn
+    critic: warn
+    overoptimisation: warn
+    rollback_lr: 0.5
+    most_rollbacks: 3
 """
 SHORT = r"""
 train: {lr: 1e-3}
@@ -97,11 +113,41 @@ name: facts
 note: "two\nlines"
 kind: sft
 """
+PPO = """
+kind: ppo
+model: {path: m}
+rewards: {true_to_it: {path: p, weight: 2}, a_no: {kind: length}}
+data: {train: d}
+"""
 
 
 def test_the_canonical_text_has_every_key_in_the_order_of_the_types() -> None:
     """Fails when a default changes; then canonical.HASH_VERSION is raised too."""
     assert to_yaml(parse_spec(SHORT)) == GOLDEN
+
+
+def test_terms_of_a_reward_are_printed_in_their_order_and_flat_keys_have_their_names() -> None:
+    spec = parse_spec(PPO)
+    text = to_yaml(spec, comments=True)
+    lines = text[text.index("\nrewards:") : text.index("\ndata:")].splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "] == ["true_to_it:", "a_no:"]
+    assert all("  # " in line for line in lines if line)
+    assert "    weight: 2.0" in text and parse_spec(text) == spec
+    flat = flatten(spec)
+    assert flat["rewards.true_to_it.weight"] == 2.0 and flat["rewards.a_no.kind"] == "length"
+    assert not {"rewards", "rewards.a_no"} & flat.keys()
+
+
+def test_the_order_of_the_terms_of_a_reward_does_not_change_the_hash_but_their_names_do() -> None:
+    spec = parse_spec(PPO)
+    swapped = parse_spec(PPO.replace("{true_to_it: {path: p, weight: 2}, a_no: {kind: length}}",
+                                     "{a_no: {kind: length}, true_to_it: {weight: 2, path: p}}"))  # fmt: skip
+    assert list(swapped.model_dump()["rewards"]) == ["a_no", "true_to_it"]
+    assert swapped == spec and spec_hash(swapped) == spec_hash(spec) and diff(spec, swapped) == {}
+    settings = ["rewards.true_to_it.weight=3", "rewards.a_no.target=3", "rewards.third.kind=abstention"]
+    others = [parse_spec(PPO, overrides=[setting]) for setting in settings] + [parse_spec(PPO.replace("a_no", "brief"))]
+    assert len({spec_hash(spec), *map(spec_hash, others)}) == 5
+    assert spec_hash(parse_spec(PPO, overrides=["rewards.a_no.weight=1"])) == spec_hash(spec), "that is the default"
 
 
 @given(specs(), st.booleans())
@@ -169,6 +215,13 @@ def test_differences_stand_in_the_order_of_the_spec_and_cross_kinds() -> None:
         ("model.architecture.layers", (3, 9)),
         ("train.lr", (0.001, 1.0)),
     ]
+    policy = parse_spec(PPO)
+    assert diff(policy, parse_spec(PPO, overrides=["rewards.a_no.kind=abstention"])) == {
+        "rewards.a_no.kind": ("length", "abstention")
+    }
+    renamed = diff(policy, parse_spec(PPO.replace("a_no", "brief")))
+    assert renamed["rewards.brief.kind"] == (None, "length") and renamed["rewards.a_no.kind"] == ("length", None)
+    assert not any(key.startswith("rewards.true_to_it") for key in renamed) and "rewards.brief" not in renamed
     index = parse_spec("{kind: rag, corpus: c, embedder: e}")
     assert diff(old, index)["kind"] == ("sft", "rag")
     assert diff(old, index)["corpus"] == (None, "c") and diff(old, index)["train.lr"] == (0.001, None)
@@ -209,5 +262,6 @@ def test_a_hash_that_a_database_holds_stays_what_it_is() -> None:
 
 
 def test_sections_are_not_values() -> None:
-    assert not any(isinstance(value, Section) for value in flatten(parse_spec(SHORT)).values())
+    for text in (SHORT, PPO):
+        assert not any(isinstance(value, Section | dict) for value in flatten(parse_spec(text)).values())
     assert flatten(parse_spec(SHORT))["model.tokenizer.corpus"] == ["facts.txt", "no", "2024", "a: b"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.spec.keys import key_at, keys_below, keys_of, nearest
-from engine.spec.models import SPEC_TYPES, Kind, SftSpec
+from engine.spec.keys import key_at, keys_below, keys_of, nearest, section_at
+from engine.spec.models import SPEC_TYPES, Kind, PpoSpec, SftSpec
+from engine.spec.ppo import RewardTerm
 from engine.spec.sections import Data, Train
 
 
@@ -44,6 +45,14 @@ def test_keys_are_found_by_path() -> None:
     assert found is not None and found.choices == ("constant", "linear", "cosine")
     items = key_at(SftSpec, ("model", "tokenizer", "corpus", 3))
     assert items is not None and items.allowed == "a list, each item a path"
+    weight = key_at(PpoSpec, ("rewards", "faithful", "weight"))
+    assert weight is not None and weight.allowed == "a number"
+    entry, terms = key_at(PpoSpec, ("rewards", "faithful")), key_at(PpoSpec, ("rewards",))
+    assert entry is not None and entry.section is RewardTerm and "term of the reward" in entry.description
+    assert terms is not None and terms.entries is RewardTerm and terms.section is None
+    assert section_at(PpoSpec, ("rewards", "any name")) is RewardTerm
+    assert key_at(PpoSpec, ("rewards", "faithful", "wieght")) is None
+    assert {"rewards", "rewards.NAME.weight"} <= dict(keys_below(PpoSpec)).keys()
     assert key_at(SftSpec, ("train", "lr", "peak")) is None and key_at(SftSpec, ("no", "key")) is None
 
 

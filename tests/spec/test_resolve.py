@@ -61,7 +61,7 @@ def test_a_home_of_nobody_is_told() -> None:
     [
         (Kind.SFT, ["model.path", "data.train"]),
         (Kind.RM, ["model.path", "data.train"]),
-        (Kind.PPO, ["model.path", "reward_model.path", "data.train"]),
+        (Kind.PPO, ["model.path", "rewards.reward.path", "data.train"]),
         (Kind.RAG, ["corpus", "embedder"]),
         (Kind.EVAL, ["model.path", "questions"]),
     ],
@@ -69,6 +69,26 @@ def test_a_home_of_nobody_is_told() -> None:
 def test_every_kind_has_its_paths_marked(kind: Kind, keys: list[str]) -> None:
     spec = parse_spec(new_spec(kind))
     assert list(diff(spec, with_absolute_paths(spec, Path("/x")))) == keys
+    assert input_paths(spec) == [Path(flatten(spec)[key]) for key in keys]
+
+
+def test_all_paths_of_ppo_are_found_wherever_they_stand() -> None:
+    text = """
+    kind: ppo
+    model: {path: sft}
+    rewards: {faithful: {path: rm}, other: {path: rm2, pattern: a/b}, brief: {kind: length}}
+    data: {train: prompts.jsonl, eval: held.jsonl, template: t.jinja}
+    reference: {path: ref}
+    critic: {path: critic}
+    ptx: {data: {train: ptx.jsonl, eval: ptx-eval.jsonl}}
+    """
+    spec = parse_spec(text)
+    keys = ["model.path", "rewards.faithful.path", "rewards.other.path", "data.train", "data.eval", "data.template"]
+    keys += ["reference.path", "critic.path", "ptx.data.train", "ptx.data.eval"]
+    absolute = with_absolute_paths(spec, Path("/x"))
+    assert {key: str(new) for key, (_, new) in diff(spec, absolute).items()} == {
+        key: f"/x/{flatten(spec)[key]}" for key in keys
+    }
     assert input_paths(spec) == [Path(flatten(spec)[key]) for key in keys]
 
 

@@ -20,7 +20,9 @@ def test_a_new_spec_is_valid_complete_and_commented(kind: Kind) -> None:
     assert len(lines) == len(to_yaml(spec).splitlines())
     assert all("  # " in line for line in lines)
     columns = [line.index("  # ") for line in lines]
-    assert len(set(columns)) == 1, "the comments stand below each other"
+    aligned, *longer = sorted(set(columns))
+    assert aligned <= 40, "the comments stand below each other, but for those of longer values"
+    assert all(line[column - 1] != " " for line, column in zip(lines, columns, strict=True) if column in longer)
 
 
 def test_overrides_take_the_place_of_examples() -> None:
@@ -29,6 +31,13 @@ def test_overrides_take_the_place_of_examples() -> None:
     assert (values["model.path"], values["model.architecture.layers"], values["train.lr"]) == (None, 2, 1e-3)
     assert values["data.train"] == "mine.jsonl"
     assert "model.path" in flatten(parse_spec(new_spec("sft", ["model.path=here"])))
+
+
+def test_a_term_of_the_reward_that_is_set_takes_the_place_of_the_example() -> None:
+    spec = parse_spec(new_spec("ppo", ["rewards.known.kind=exact_match", "rewards.known.weight=2"]))
+    flat = flatten(spec)
+    assert flat["rewards.known.weight"] == 2.0 and "rewards.reward.path" not in flat
+    assert flatten(parse_spec(new_spec("ppo")))["rewards.reward.path"] == "models/reward"
 
 
 def test_an_override_that_does_not_fit_is_refused() -> None:

@@ -7,7 +7,10 @@
 | `sft.jsonl`, `sft-eval.jsonl` | `prompt`, `response`, `task`, `level` (of the curriculum), `fact` |
 | `questions.jsonl` | `id`, `question`, `answers`, `answerable`, `group`, `split`, `passages` (the gold ones), `fact` |
 | `qrels.txt` | TREC relevance judgements: question, 0, passage, 1 |
-| `preferences.jsonl`, `preferences-eval.jsonl` | `prompt`, `chosen`, `rejected`, `evidence`, `question` |
+| `preferences.jsonl`, `preferences-eval.jsonl` | `prompt`, `chosen`, `rejected`, `evidence`, `group`, `question` |
+| `prompts.jsonl`, `prompts-eval.jsonl` | `prompt`, `answers`, `answerable`, `evidence`, `group`, `question` |
+
+`evidence` is the true passage, for the reward model alone.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any, Literal
 
 from engine.data.facts.exercises import Exercise, evaluation_exercises, training_exercises
 from engine.data.facts.preferences import preferences
+from engine.data.facts.prompts import prompts
 from engine.data.facts.questions import Question, questions
 from engine.data.facts.world import FactWorld, Passage
 from engine.errors import Refused
@@ -40,6 +44,8 @@ def write(world: FactWorld, folder: Path) -> None:
         "qrels.txt": "".join(f"{one.id} 0 {one.passage.id} 1\n" for one in asked if one.fact.stated),
         "preferences.jsonl": _lines(_preferences(world, "train")),
         "preferences-eval.jsonl": _lines(_preferences(world, "eval")),
+        "prompts.jsonl": _lines(map(_prompt, prompts(world, "train"))),
+        "prompts-eval.jsonl": _lines(map(_prompt, prompts(world, "eval"))),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,12 +100,27 @@ def _question(question: Question) -> dict[str, Any]:
     return {
         "id": question.id,
         "question": question.text,
-        "answers": [question.fact.value] if answerable else [],
+        "answers": _answers(question),
         "answerable": answerable,
         "group": question.group,
         "split": question.fact.subject.split,
         "passages": [question.passage.id] if answerable else [],
         "fact": question.fact.id,
+    }
+
+
+def _answers(question: Question) -> list[str]:
+    return [question.fact.value] if question.fact.stated else []
+
+
+def _prompt(question: Question) -> dict[str, Any]:
+    return {
+        "prompt": question.text,
+        "answers": _answers(question),
+        "answerable": question.fact.stated,
+        "evidence": question.passage.text,
+        "group": question.group,
+        "question": question.id,
     }
 
 
