@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.inputs import look_up_references
 from engine.cli.output import print_json, say
+from engine.cli.planning import refuse_what_cannot_run
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import Refused
+
+if TYPE_CHECKING:
+    from engine.spec.models import AnySpec
+    from engine.store.inputs import Input
 
 
 @click.command()
@@ -18,6 +25,8 @@ from engine.errors import Refused
 @click.option("--tag", "tags", multiple=True, help="A tag.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
 @click.option("--after", multiple=True, metavar="EXP", help="Start when this experiment has succeeded.")
+@click.option("--gpu-memory", metavar="SIZE", help="Memory of one GPU, for the plan (see engine plan).")
+@click.option("--force", is_flag=True, help="Launch also what its plan says cannot run.")
 @click.option("--wait", is_flag=True, help="Wait until all have ended; the exit code is their outcome.")
 @global_options
 @pass_settings
@@ -30,27 +39,34 @@ def launch(
     tags: tuple[str, ...],
     overrides: tuple[str, ...],
     after: tuple[str, ...],
+    gpu_memory: str | None,
+    force: bool,
     wait: bool,
 ) -> int:
     """Queue the specs FILE… as experiments and print their ids."""
-    from engine.cluster.hostfile import load_hostfile
+    from engine.cluster.hostfile import load_hostfile, local_hostfile
     from engine.dispatch.lifecycle import ensure_running
     from engine.spec.loading import load_spec
     from engine.spec.models import KINDS_TO_COME
     from engine.spec.resolve import input_paths, with_absolute_paths
     from engine.store import experiments
 
-    specs = []
+    specs: list[tuple[AnySpec, list[Input]]] = []
     hosts = load_hostfile(hostfile) if hostfile is not None else None
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
         if spec.kind in KINDS_TO_COME:
-            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft and rm can.", where=str(file))
+            raise Refused(
+                f"experiments of kind {spec.kind} cannot be launched yet; sft, rm and ppo can.", where=str(file)
+            )
+        spec, inputs = look_up_references(settings, spec, hosts or local_hostfile(), str(file))
         if hosts is None:
             missing = [str(path) for path in input_paths(spec) if not path.exists()]
             if missing:
                 raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(file))
-        specs.append(spec)
+        if not force:
+            refuse_what_cannot_run(settings, spec, hosts or local_hostfile(), where=str(file), gpu_memory=gpu_memory)
+        specs.append((spec, inputs))
 
     store = settings.open_store(create=True)
     parents = [experiments.resolve(store, reference) for reference in after]
@@ -63,8 +79,9 @@ def launch(
             hostfile=str(hosts.path) if hosts is not None and hosts.path is not None else None,
             hostfile_text=hosts.text if hosts is not None else None,
             after=parents,
+            inputs=inputs,
         )
-        for spec in specs
+        for spec, inputs in specs
     ]
     ensure_running(settings.database)
     if wait:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.inputs import look_up_references, spec_to_edit
 from engine.cli.output import duration, iso_time, json_metrics, number, print_json, say, table
 from engine.cli.selection import matches
 from engine.cli.settings import Settings, global_options, pass_settings
@@ -16,7 +17,9 @@ from engine.errors import InvalidInput
 from engine.telemetry.states import Desired
 
 if TYPE_CHECKING:
+    from engine.spec.models import AnySpec
     from engine.store.experiments import Experiment
+    from engine.store.inputs import Input
 
 
 def as_document(experiment: Experiment) -> dict[str, Any]:
@@ -132,19 +135,26 @@ def stop(settings: Settings, references: tuple[str, ...], now: bool) -> None:
 @pass_settings
 def resume(settings: Settings, references: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Begin a new attempt, from the last good checkpoint."""
+    from engine.cluster.hostfile import local_hostfile, parse_hostfile
     from engine.dispatch.lifecycle import ensure_running
     from engine.spec.loading import parse_spec
     from engine.spec.resolve import with_absolute_paths
     from engine.store import experiments
+    from engine.store.inputs import inputs_of
 
     store = settings.open_store()
     ids = [experiments.resolve(store, reference) for reference in references]
     for identity in ids:
-        spec = None
+        spec: AnySpec | None = None
+        inputs: list[Input] = []
         if overrides:
             text = experiments.spec_text(store, identity)
-            spec = with_absolute_paths(parse_spec(text, identity, overrides), Path.cwd())
-        experiments.resume(store, identity, spec)
+            on_nodes = {taken.input.path for taken in inputs_of(store, identity)}
+            spec = with_absolute_paths(parse_spec(text, identity, overrides), Path.cwd(), but=on_nodes)
+            hosts_text = experiments.hostfile_text(store, identity)
+            hosts = local_hostfile() if hosts_text is None else parse_hostfile(hosts_text, identity)
+            spec, inputs = look_up_references(settings, spec, hosts, identity)
+        experiments.resume(store, identity, spec, inputs)
     ensure_running(settings.database)
     if settings.json:
         print_json([{"id": identity} for identity in ids])
@@ -164,4 +174,4 @@ def clone(settings: Settings, reference: str, output: Path | None) -> None:
     from engine.store import experiments
 
     store = settings.open_store()
-    write_or_print(to_yaml(experiments.get_spec(store, experiments.resolve(store, reference)), comments=True), output)
+    write_or_print(to_yaml(spec_to_edit(store, experiments.resolve(store, reference)), comments=True), output)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from engine.cli.inputs import made_by
 from engine.cli.output import iso_time, number, print_json, table, visible
 from engine.cli.runs import as_document
 from engine.cli.settings import Settings, global_options, pass_settings
@@ -23,7 +24,9 @@ def _times_as_text(document: dict[str, Any]) -> dict[str, Any]:
 def show(settings: Settings, reference: str) -> None:
     """Spec, attempts, lineage, artifacts, events and last metrics of one experiment."""
     from engine.spec.canonical import flatten
+    from engine.spec.resolve import paths_by_key
     from engine.store import attempts, events, experiments, facts, series
+    from engine.store.inputs import inputs_of, users_of
     from engine.telemetry.metrics import unit_of
 
     store = settings.open_store()
@@ -33,14 +36,24 @@ def show(settings: Settings, reference: str) -> None:
     tried = [_times_as_text(dataclasses.asdict(attempt)) for attempt in attempts.list_attempts(store, identity)]
     happened = [_times_as_text(dataclasses.asdict(event)) for event in events.list_events(store, identity)]
     made = [_times_as_text(dataclasses.asdict(artifact)) for artifact in facts.artifacts(store, identity)]
+    spec = experiments.get_spec(store, identity)
+    keys: dict[str, list[str]] = {}
+    for key, path in paths_by_key(spec).items():
+        keys.setdefault(path, []).append(key)
+    inputs, users = inputs_of(store, identity), users_of(store, identity)
     if settings.json:
         document = as_document(experiment)
         document |= {
             "spec": spec_text,
             "spec_hash": experiment.spec_hash,
-            "config": flatten(experiments.get_spec(store, identity)),
+            "config": flatten(spec),
             "attempts_list": tried,
             "artifacts": made,
+            "inputs": [
+                {**dataclasses.asdict(taken.input), "parent": taken.parent_name, "keys": keys.get(taken.input.path, [])}
+                for taken in inputs
+            ],
+            "used_by": users,
             "events": happened,
         }
         print_json(document)
@@ -58,6 +71,11 @@ def show(settings: Settings, reference: str) -> None:
         ("tags", " ".join(experiment.tags) or "–"),
         ("note", experiment.note or "–"),
         ("folder", str(store.runs_dir / identity)),
+        *(
+            ("from", f"{made_by(taken.input, taken.parent_name)}: {', '.join(keys.get(taken.input.path, []))}")
+            for taken in inputs
+        ),
+        *((("used by", " ".join(users)),) if users else ()),
     ]
     for key, value in facts_shown:
         click.echo(f"{key:<10}{visible(value)}")
@@ -72,7 +90,11 @@ def show(settings: Settings, reference: str) -> None:
         ]
         click.echo("\n" + table(["ATTEMPT", "STATE", "FROM STEP", "REASON"], rows, right=(0, 2)))
     if made:
-        click.echo("\n" + table(["ARTIFACT", "PATH"], [[str(item["kind"]), str(item["path"])] for item in made]))
+        rows = [
+            [str(item["kind"]), str(item["step"] or "–"), (item["sha256"] or "–")[:12], str(item["path"])]
+            for item in made
+        ]
+        click.echo("\n" + table(["ARTIFACT", "STEP", "SHA-256", "PATH"], rows, right=(1,)))
     if happened:
         rows = [[str(event["time"]), str(event["event"]), str(event["message"])] for event in happened[-20:]]
         click.echo("\n" + table(["TIME", "EVENT", "MESSAGE"], rows))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.inputs import spec_to_edit
 from engine.cli.output import print_json
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, PlumblineError
@@ -37,6 +38,7 @@ def new(settings: Settings, kind: str, source: str | None, overrides: tuple[str,
 
 
 def _spec_from(settings: Settings, source: str, overrides: tuple[str, ...]) -> AnySpec:
+    from engine.spec.canonical import to_yaml
     from engine.spec.loading import load_spec, parse_spec
 
     if Path(source).suffix in (".yaml", ".yml"):
@@ -44,7 +46,7 @@ def _spec_from(settings: Settings, source: str, overrides: tuple[str, ...]) -> A
     from engine.store import experiments
 
     store = settings.open_store()
-    return parse_spec(experiments.spec_text(store, experiments.resolve(store, source)), source, overrides)
+    return parse_spec(to_yaml(spec_to_edit(store, experiments.resolve(store, source))), source, overrides)
 
 
 def write_or_print(text: str, output: Path | None) -> None:
@@ -92,8 +94,11 @@ def _validate(file: Path, overrides: tuple[str, ...]) -> str:
         raise InvalidInput("there is no such file.", where=str(file))
     if file.suffix in (".yaml", ".yml"):
         from engine.spec.loading import load_spec
+        from engine.spec.references import references_of
 
-        return f"{load_spec(file, overrides).kind} spec"
+        spec = load_spec(file, overrides)
+        taken = dict.fromkeys(reference.text for reference in references_of(spec).values())
+        return f"{spec.kind} spec" + (f" that takes {', '.join(taken)}" if taken else "")
     if file.suffix in (".jsonl", ".csv", ".parquet") or file.is_dir():
         from engine.data.sources import count_rows
 

@@ -26,6 +26,7 @@ from engine.dispatch.placement import Seat
 from engine.dispatch.queueing import Begin, GiveUp, Queued, verdicts
 from engine.dispatch.run import Run
 from engine.errors import ExitCode, NotFound, PlumblineError
+from engine.spec.references import require_none
 from engine.store import attempts, experiments
 from engine.store.database import Store
 from engine.store.experiments import Experiment
@@ -211,7 +212,9 @@ class Dispatcher:
         if known is not None and known.spec_hash == experiment.spec_hash:
             return known
         nodes = self._hostfile(experiment).nodes
-        seats = placement.place(nodes, experiments.get_spec(self._store, experiment.id).placement)
+        spec = experiments.get_spec(self._store, experiment.id)
+        require_none(spec, experiment.id)  # they are looked up at launch; one that waits for its output would wait here
+        seats = placement.place(nodes, spec.placement)
         return _Plan(experiment.spec_hash, seats, nodes[: len(seats)])
 
     def _begin(self, identity: str, plan: _Plan) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from engine.errors import InvalidInput, NotFound, Refused
 from engine.store import schema
+from engine.store.inputs import Input, record
 from engine.store.standing import change, follow, require, unknown
 from engine.store.text import storable
 from engine.telemetry.states import ENDED, Desired, State
@@ -77,6 +78,7 @@ def create(
     hostfile_text: str | None = None,
     after: Iterable[str] = (),
     parent_id: str | None = None,
+    inputs: Sequence[Input] = (),
 ) -> str:
     """Queue an experiment and return its id.
 
@@ -89,6 +91,7 @@ def create(
         hostfile_text: what stood in it.
         after: ids of experiments that must have succeeded before.
         parent_id: the experiment it was made from.
+        inputs: what its spec takes from other experiments.
     """
     text, digest = _canonical(spec)
     parents = list(dict.fromkeys(after))
@@ -122,6 +125,7 @@ def create(
         if parents:
             rows = [{"experiment_id": identity, "after_id": parent} for parent in parents]
             connection.execute(insert(schema.dependencies), rows)
+        record(connection, identity, inputs)
         return identity
 
 
@@ -214,17 +218,21 @@ def set_desired(store: Store, identity: str, desired: Desired) -> None:
             change(connection, identity, desired=desired)
 
 
-def resume(store: Store, identity: str, spec: AnySpec | None = None) -> None:
-    """Queue a new attempt. spec: null to keep the one it has.
+def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Sequence[Input] = ()) -> None:
+    """Queue a new attempt. spec: null to keep the one it has; inputs: what it newly takes from other experiments.
 
     Raises:
         Refused: if the experiment has not ended.
         InvalidInput: if the spec is of another kind.
     """
     changed: dict[str, Any] = {}
+    paths: list[str] = []
     if spec is not None:
+        from engine.spec.resolve import paths_by_key
+
         text, digest = _canonical(spec)
         changed = {"spec": text, "spec_hash": digest}
+        paths = list(paths_by_key(spec).values())
     with store.write() as connection:
         row = require(connection, identity)
         if not row.state.ended:
@@ -242,6 +250,8 @@ def resume(store: Store, identity: str, spec: AnySpec | None = None) -> None:
             archived_at=None,
             **changed,
         )
+        if spec is not None:
+            record(connection, identity, inputs, kept=paths)
 
 
 def set_state(

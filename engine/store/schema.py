@@ -149,12 +149,25 @@ artifacts = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
-    Column("kind", String, nullable=False),  # model, checkpoint, index, dataset
+    Column("kind", String, nullable=False),  # model, reward_model, policy, index, …
     Column("path", Text, nullable=False),  # on the nodes
     Column("sha256", String),
     Column("step", Integer),
     Column("created_at", Float, nullable=False),
     UniqueConstraint("experiment_id", "kind", "path"),
+)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("path", Text, primary_key=True),  # on the nodes, as it stands in the spec
+    Column("reference", Text, nullable=False),  # what stood there before it was looked up
+    Column("parent_id", String, nullable=False),  # the experiment that made it; stays when that one is deleted
+    Column("kind", String, nullable=False),  # of the artifact, or "run"
+    Column("sha256", String),  # of the artifact, when it was looked up
+    Column("step", Integer),  # after which it was made
+    Index("inputs_by_parent", "parent_id"),
 )
 
 contacts = Table(

@@ -20,7 +20,8 @@ from tests.cli.conftest import Engine
 from tests.test_floors import HEAVY
 
 REPOSITORY = Path(__file__).parents[2]
-RECIPE, EIGHT_NODES = REPOSITORY / "recipes/13b/sft.yaml", REPOSITORY / "hostfiles/eight-nodes.example"
+RECIPES, EIGHT_NODES = REPOSITORY / "recipes/13b", REPOSITORY / "hostfiles/eight-nodes.example"
+RECIPE = RECIPES / "sft.yaml"
 LLAMA_13B = {
     "model_type": "llama",
     "vocab_size": 32000,
@@ -46,9 +47,18 @@ train:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """The folder of a 13B Llama, without its weights."""
-    folder = tmp_path / "llama-13b"
+    return write_model(tmp_path / "llama-13b", "LlamaForCausalLM")
+
+
+@pytest.fixture
+def reward(tmp_path: Path) -> Path:
+    """The folder of a reward model of the same size."""
+    return write_model(tmp_path / "reward-13b", "LlamaForSequenceClassification")
+
+
+def write_model(folder: Path, architecture: str) -> Path:
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(LLAMA_13B))
+    (folder / "config.json").write_text(json.dumps({**LLAMA_13B, "architectures": [architecture]}))
     return folder
 
 
@@ -75,7 +85,8 @@ def test_the_13b_recipe_fits_on_eight_nodes(engine: Engine, model: Path) -> None
     assert result.code == 0
     document: dict[str, Any] = result.json
     assert document["fits"] and document["errors"] == []
-    assert document["model"] == {"family": "llama", "parameters": 13_015_864_320, "exact": True}
+    size = 13_015_864_320
+    assert document["model"] == {"family": "llama", "parameters": size, "trainable": size, "exact": True}
     assert document["ranks"] == 64 and document["zero_stage"] == document["suggestion"]["zero_stage"] == 2
     assert list(document["per_gpu"]) == [
         "weights",
@@ -93,6 +104,73 @@ def test_the_13b_recipe_fits_on_eight_nodes(engine: Engine, model: Path) -> None
     assert document["seconds_at_most"] is None, "no throughput was measured"
     text = engine("plan", str(RECIPE), *where)
     assert text.code == 0 and "13,015,864,320 parameters" in text.out and "8 nodes, 64 ranks" in text.out
+
+
+def test_the_13b_recipe_of_a_reward_model_fits_on_eight_nodes(engine: Engine, model: Path) -> None:
+    assert engine("validate", str(RECIPES / "rm.yaml")).code == 0
+    where = ("--hostfile", str(EIGHT_NODES), "--set", f"model.path={model}")
+    document = engine("plan", str(RECIPES / "rm.yaml"), *where, "--json").json
+    assert document["fits"] and document["kind"] == "rm"
+    assert document["zero_stage"] == document["suggestion"]["zero_stage"] == 2
+    assert document["model"]["parameters"] == 13_015_864_320 - 32000 * 5120 + 5120, "a scalar head for the logits"
+    assert document["batch"]["tokens_per_step"] == 128 * 2 * 1024
+    assert document["warnings"] == [warning for warning in document["warnings"] if "preferences.jsonl" in warning]
+
+
+def test_the_13b_recipe_of_ppo_fits_on_eight_nodes(engine: Engine, model: Path, reward: Path) -> None:
+    file = RECIPES / "ppo.yaml"
+    assert engine("validate", str(file)).code == 0
+    paths = {"model.path": model, "critic.path": reward, "rewards.preference.path": reward}
+    sets = [word for key, path in paths.items() for word in ("--set", f"{key}={path}")]
+    document = engine("plan", str(file), "--hostfile", str(EIGHT_NODES), *sets, "--json").json
+    assert document["fits"] and document["errors"] == []
+    assert document["warnings"] == [warning for warning in document["warnings"] if "prompts.jsonl" in warning]
+    parts = {part["name"]: part for part in document["parts"]}
+    assert list(parts) == ["policy", "critic", "reference", "rewards.preference"]
+    for name, stage in (("policy", 2), ("critic", 2), ("reference", 3), ("rewards.preference", 3)):
+        assert parts[name]["zero_stage"] == parts[name]["suggestion"]["zero_stage"] == stage
+        assert "; ZeRO " in parts[name]["suggestion"]["reason"], "it says why not less"
+    assert document["phases"][document["peak"]] == max(document["phases"].values()) == document["per_gpu"]["total"]
+    totals = [part["per_gpu"]["total"] for part in parts.values()]
+    assert sum(totals) + document["overhead"] == document["per_gpu"]["total"]
+    assert document["per_gpu"]["generation"] > 16 * 512 * 40 * 2 * 5120 * 2, "the cache of 16 sequences of 512 tokens"
+    assert document["rollout"]["optimizer_steps"] == 8 and document["rollout"]["idle_ranks"] == 0
+    text = engine("plan", str(file), "--hostfile", str(EIGHT_NODES), *sets)
+    assert text.code == 0 and "the peak is to generate (policy)" in text.out
+    assert "rewards.preference  llama, 12,852,029,440 parameters" in text.out
+
+
+def test_the_13b_recipe_of_adapters_over_one_base_fits_on_one_node(
+    engine: Engine, model: Path, reward: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one").write_text("worker-1 slots=8\n")
+    file = RECIPES / "ppo-lora.yaml"
+    assert engine("validate", str(file)).code == 0
+    sets = ("--set", f"model.path={model}", "--set", f"rewards.preference.path={reward}")
+    document = engine("plan", str(file), "--hostfile", str(tmp_path / "one"), *sets, "--json").json
+    assert document["fits"] and [part["name"] for part in document["parts"]] == [
+        "policy",
+        "critic",
+        "rewards.preference",
+    ]
+    policy, critic, _ = document["parts"]
+    assert policy["trainable"] == 16 * 40 * (4 * 2 * 5120 + 3 * (5120 + 13824))
+    assert critic["trainable"] == policy["trainable"] + 5120
+    assert critic["per_gpu"]["weights"] == 2 * critic["trainable"], "its base is the policy's"
+    assert document["warnings"] == [warning for warning in document["warnings"] if "prompts.jsonl" in warning]
+
+
+def test_pairs_are_counted_where_a_row_is_one(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "rm.yaml"
+    file.write_text(SPEC.replace("kind: sft", "kind: rm"))
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    (tmp_path / "train.jsonl").write_text((json.dumps(row) + "\n") * 10)
+    assert engine("plan", str(file), "--json").json["batch"]["rows"] == 10
+    ranked = {"prompt": "a", "answers": ["b", "c", "d"], "ranks": [1, 2, 3]}
+    (tmp_path / "train.jsonl").write_text((json.dumps(ranked) + "\n") * 10)
+    document = engine("plan", str(file), "--json").json
+    assert document["batch"]["rows"] is None
+    assert any("Pairs are made of the rows" in warning for warning in document["warnings"])
 
 
 def test_what_does_not_fit_ends_with_4_and_says_what_would(engine: Engine, model: Path) -> None:

@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 
 from engine.cluster.agent import process_start
+from engine.cluster.hostfile import parse_hostfile
 from engine.cluster.testbed import Testbed
 from engine.dispatch import lifecycle
+from engine.dispatch.inputs import resolve_references
 from engine.errors import ExitCode
+from engine.spec.loading import parse_spec
 from engine.store import attempts, events, experiments, series
+from engine.store.inputs import inputs_of
 from engine.telemetry.states import Desired, State
-from tests.dispatch.conftest import House
+from tests.dispatch.conftest import SPEC, House
 
 
 def node_folder(house: House, identity: str, node: int, attempt: int = 1) -> Path:
@@ -126,9 +130,28 @@ def test_missing_data_is_refused_before_the_start_with_code_4(house: House) -> N
     assert found.reason == "node-1 needs /no/such/facts.jsonl, which is not there."
 
 
-def test_more_nodes_than_the_hostfile_has_are_refused(house: House) -> None:
-    from engine.spec.loading import parse_spec
+def test_a_run_takes_what_another_one_made_and_its_nodes_find_it(house: House) -> None:
+    parent = house.launch(steps=3, name="base")
+    house.succeeded(parent, 3)
+    spec = parse_spec(SPEC.format(steps=3, note="pause=0", data="'${base.model}/config.json'"))
+    resolved, taken = resolve_references(house.store, spec, parse_hostfile(house.hostfile, "hostfile"))
+    child = experiments.create(house.store, resolved, hostfile_text=house.hostfile, inputs=taken)
+    house.wake()
+    house.succeeded(child, 3)
+    assert [(each.parent_name, each.input.sha256, each.input.step) for each in inputs_of(house.store, child)] == [
+        ("base", "ab" * 32, 3)
+    ]
+    written = (node_folder(house, child, 0).parents[1] / "spec.yaml").read_text()
+    assert f"train: {attempts.list_attempts(house.store, parent)[0].run_dir}/export/config.json" in written
 
+
+def test_a_reference_that_nobody_looked_up_is_refused_before_the_start(house: House) -> None:
+    found = house.ended(house.launch(data="'${base.model}/config.json'"))
+    assert (found.state, found.exit_code) == (State.FAILED, ExitCode.REFUSED)
+    assert "data.train is ${base.model}/config.json" in str(found.reason)
+
+
+def test_more_nodes_than_the_hostfile_has_are_refused(house: House) -> None:
     spec = "kind: sft\nmodel: {architecture: {}}\ndata: {train: x}\nplacement: {nodes: 3}\n"
     identity = experiments.create(house.store, parse_spec(spec), hostfile_text=house.hostfile)
     house.wake()

@@ -1,4 +1,4 @@
-"""A trainer that trains nothing: it writes facts, heeds signals and keeps a checkpoint as the real one does, at once.
+"""A trainer that trains nothing: it writes facts, heeds signals, keeps a checkpoint and exports as the real one does.
 
     worker.py … train SPEC --run-dir DIR --attempt N
 
@@ -53,6 +53,9 @@ def main(arguments: list[str]) -> int:
                 writer.close()
             return 130
     if writer:
+        (run_dir / "export").mkdir(exist_ok=True)
+        (run_dir / "export/config.json").write_text("{}\n")
+        writer.event("artifact", "Exported.", Level.INFO, steps, kind="model", path="export", sha256="ab" * 32)
         writer.close()
     return 0
 

@@ -10,14 +10,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from engine.errors import InvalidInput, NotFound, PlumblineError, Refused, RunFailed
+from engine.spec.canonical import to_yaml
 from engine.store import experiments, schema
 from engine.store.database import Store
+from engine.store.inputs import inputs_of
 from engine.store.migrations import HEAD, REVISIONS
 from engine.store.migrations.upgrade import configuration
 from engine.telemetry.states import Desired
@@ -54,6 +57,26 @@ def test_the_known_versions_are_those_of_the_migrations() -> None:
     scripts = ScriptDirectory.from_config(configuration())
     assert scripts.get_heads() == [HEAD]
     assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == REVISIONS
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.db"
+    old = create_engine(f"sqlite:///{path}")
+    with old.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, REVISIONS[0])
+        spec = to_yaml(make_spec())
+        connection.exec_driver_sql(
+            "INSERT INTO experiments (id, name, kind, spec, spec_hash, desired, state, created_at)"
+            " VALUES ('sft-0001', 'old', 'sft', ?, 'h', 'run', 'queued', 1.0)",
+            (spec,),
+        )
+    old.dispose()
+    store = Store.open(path)
+    assert experiments.spec_text(store, "sft-0001") == spec
+    assert inputs_of(store, "sft-0001") == []
+    store.close()
 
 
 def test_a_database_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""References become paths that every node of the run sees, or the launch is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.cluster.hostfile import local_hostfile, parse_hostfile
+from engine.dispatch.inputs import resolve_references
+from engine.dispatch.placement import place, to_rows
+from engine.errors import Refused
+from engine.spec.loading import parse_spec
+from engine.spec.models import AnySpec
+from engine.spec.resolve import paths_by_key
+from engine.store import attempts, experiments, facts
+from engine.store.database import Store
+from engine.store.inputs import Input
+from engine.telemetry.reader import Chunk
+from engine.telemetry.records import EventRecord
+from engine.telemetry.states import State
+
+SFT = "kind: sft\nname: facts-sft\nmodel: {architecture: {}}\ndata: {train: x}\nplacement: {nodes: %d}\n"
+RM = "kind: rm\nmodel: {path: '${facts-sft.model}'}\ndata: {train: '${facts-sft.run}/pairs.jsonl', eval: /e}\n"
+SHARED = "# plumbline: workdir=/data shared=yes\n"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "experiments.db")
+    yield opened
+    opened.close()
+
+
+def ran(store: Store, hostfile: str | None, *, nodes: int = 1, run_dir: str = "/data/sft-0001-abc") -> None:
+    """An SFT run on the first nodes of a hostfile that succeeded."""
+    spec = parse_spec(SFT % nodes)
+    hosts = local_hostfile() if hostfile is None else parse_hostfile(hostfile, "h")
+    identity = experiments.create(store, spec, hostfile_text=hostfile)
+    attempts.begin(store, identity, run_dir=run_dir, placement=to_rows(place(hosts.nodes, spec.placement)))
+    event = EventRecord(2.0, 1, "artifact", "m", step=30, data={"kind": "model", "path": "export", "sha256": "ab" * 32})
+    assert facts.ingest(store, identity, "events.jsonl", Chunk((event,), 9, (), False), 0)
+    attempts.transition(store, identity, 1, State.SUCCEEDED)
+
+
+def resolved(store: Store, hostfile: str | None) -> tuple[AnySpec, list[Input]]:
+    hosts = local_hostfile() if hostfile is None else parse_hostfile(hostfile, "h")
+    return resolve_references(store, parse_spec(RM), hosts)
+
+
+def test_references_become_paths_and_say_where_they_come_from(store: Store) -> None:
+    ran(store, None)
+    spec, taken = resolved(store, None)
+    assert paths_by_key(spec) == {
+        "model.path": "/data/sft-0001-abc/export",
+        "data.train": "/data/sft-0001-abc/pairs.jsonl",
+        "data.eval": "/e",
+    }
+    assert [(each.reference, each.kind, each.step) for each in taken] == [
+        ("${facts-sft.model}", "model", 30),
+        ("${facts-sft.run}/pairs.jsonl", "run", 0),
+    ]
+
+
+def test_a_home_is_that_of_the_nodes_but_on_this_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    ran(store, "a slots=1\n", run_dir="~/plumbline/x")
+    assert paths_by_key(resolved(store, "a slots=1\n")[0])["model.path"] == "~/plumbline/x/export"
+    ran(store, "# plumbline: workdir=~/w\nlocalhost slots=1\n", run_dir="~/w/y")
+    assert paths_by_key(resolved(store, None)[0])["model.path"] == "/home/me/w/y/export"
+
+
+@pytest.mark.parametrize(
+    ("parent", "nodes", "child", "blind"),
+    [
+        ("a slots=1\n", 1, "a slots=4\n", ""),
+        ("a slots=1\nb slots=1\n", 2, "b slots=1\n", ""),
+        ("a slots=1\nb slots=1\n", 1, "b slots=1\n", "b"),
+        (SHARED + "a slots=1\nb slots=1\n", 1, "# plumbline: workdir=/data\nb slots=1\n", ""),
+        ("# plumbline: workdir=/data\na slots=1\n", 1, SHARED + "a slots=1\nc slots=1\n", ""),
+        ("# plumbline: workdir=/other\na slots=1\n", 1, SHARED + "a slots=1\nc slots=1\n", "c"),
+        (SHARED + "a slots=1\n", 1, SHARED + "b slots=1\n", "b"),
+        (None, 1, "a slots=1\nb slots=1\n", "a, b"),
+        ("a slots=1\n", 1, None, "localhost"),
+        ("# plumbline: ssh_config=/one\na slots=1\n", 1, "# plumbline: ssh_config=/two\na slots=1\n", "a"),
+    ],
+)
+def test_a_node_must_see_the_folder_of_the_parent(
+    store: Store, parent: str | None, nodes: int, child: str | None, blind: str
+) -> None:
+    ran(store, parent, nodes=nodes)
+    if not blind:
+        assert paths_by_key(resolved(store, child)[0])["model.path"] == "/data/sft-0001-abc/export"
+        return
+    with pytest.raises(Refused, match=f"; {blind} cannot see it"):
+        resolved(store, child)
+
+
+def test_only_the_nodes_that_the_child_takes_need_to_see_it(store: Store) -> None:
+    ran(store, "a slots=1\n")
+    hosts = parse_hostfile("a slots=1\nz slots=1\n", "h")
+    spec = parse_spec(RM, overrides=["placement.nodes=1"])
+    assert resolve_references(store, spec, hosts)[1]
+    with pytest.raises(Refused, match="z cannot see it"):
+        resolve_references(store, parse_spec(RM), hosts)
+
+
+def test_what_is_not_there_is_told_with_the_key(store: Store) -> None:
+    with pytest.raises(Refused) as caught:
+        resolved(store, None)
+    assert caught.value.message == "model.path is ${facts-sft.model}, but there is no experiment 'facts-sft'."
