@@ -1,15 +1,20 @@
-"""Whether a run fits into the memory of its ranks, part by part, and the lowest ZeRO stage that does."""
+"""Whether a run fits into the memory of its ranks: what each network takes at each moment of a step, and the worst one.
+
+A step of PPO writes answers, has the networks score them, and trains policy and critic; what waits in host memory is
+absent but while it computes. Fine-tuning and reward models only train.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from engine.plan.activations import activation_bytes
+from engine.plan.activations import Load, activation_bytes, forward_bytes, kept_bytes, logits_bytes
+from engine.plan.generation import Decoding, generation_bytes
+from engine.plan.networks import Network, Sharding
 from engine.plan.place import Place
-from engine.plan.shape import ModelShape
-from engine.plan.sizes import in_words
-from engine.plan.states import element_bytes, state_bytes
+from engine.plan.states import StateBytes, average_bytes, element_bytes, state_bytes
 from engine.spec.sections import Train
 
 GIBI = 1 << 30
@@ -17,36 +22,104 @@ GIBI = 1 << 30
 # to fragments. CPU: Python with torch and DeepSpeed.
 _GPU_OVERHEAD = 3 * GIBI // 2
 _FRAGMENTS = 20  # one part in so many
-_CPU_OVERHEAD = 3 * GIBI // 4
+CPU_OVERHEAD = 3 * GIBI // 4
+OVERHEAD = "overhead"  # the name of that part
+
+Phase = Literal["generate", "score", "train"]
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What a rank computes at once."""
+class Role:
+    """A network of a run, and what a rank has to compute with it."""
 
-    rows: int  # of the largest micro-batch
-    length: int  # tokens of the longest row
-    micro_steps: int
-    packing: bool = False
+    name: str  # model, policy, critic, reference, or rewards.NAME
+    network: Network
+    sharding: Sharding
+    section: str = "train"  # of the spec, that says how it is spread
+    follows: bool = False  # its ZeRO stage is that of the first network, because its section says nothing
+    trains: tuple[Load, ...] = ()  # the micro-batches that it trains on; none: it is frozen
+    scores: Load | None = None  # what it reads without gradients
+    writes: Decoding | None = None
+    averaged: bool = False  # a moving average of what trains is kept in host memory
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Bytes of one rank."""
+
+    weights: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    generation: int = 0  # cache and logits of a rollout
+    other: int = 0  # buffers of the reduction, temporaries of the optimiser step, and what no tensor accounts for
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.generation + self.other
+
+    def __add__(self, more: Amounts) -> Amounts:
+        return Amounts(
+            self.weights + more.weights,
+            self.gradients + more.gradients,
+            self.optimizer + more.optimizer,
+            self.activations + more.activations,
+            self.generation + more.generation,
+            self.other + more.other,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A phase of a step, while one of the networks computes."""
+
+    phase: Phase
+    role: str  # the network that computes
+    parts: Mapping[str, Amounts]  # by network, and the overhead
+
+    @property
+    def amounts(self) -> Amounts:
+        """All parts together."""
+        return sum(self.parts.values(), Amounts())
+
+    @property
+    def total(self) -> int:
+        """Bytes a rank."""
+        return self.amounts.total
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes a rank at the worst moment of a step; the parts add up to `total`."""
+    """Bytes a rank at each moment of a step."""
 
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
-    generation: int  # of a rollout; fine-tuning has none
-    other: int  # buffers of the reduction, temporaries of the optimiser step, and what no tensor accounts for
+    moments: tuple[Moment, ...]
     capacity: int
     host: int  # of all ranks of the fullest node, besides; on a CPU 0, because the parts hold it
+    disk: int  # offloaded to a local disk by them
+
+    @property
+    def peak(self) -> Moment:
+        """The moment that needs the most."""
+        return max(self.moments, key=lambda moment: moment.total)
+
+    @property
+    def amounts(self) -> Amounts:
+        """What the peak needs."""
+        return self.peak.amounts
 
     @property
     def total(self) -> int:
-        """All parts."""
-        return self.weights + self.gradients + self.optimizer + self.activations + self.generation + self.other
+        """Bytes a rank at the peak."""
+        return self.peak.total
+
+    @property
+    def phases(self) -> dict[Phase, int]:
+        """The most that each phase needs."""
+        most: dict[Phase, int] = {}
+        for moment in self.moments:
+            most[moment.phase] = max(moment.total, most.get(moment.phase, 0))
+        return most
 
     @property
     def fits(self) -> bool:
@@ -54,83 +127,94 @@ class MemoryPlan:
         return self.total <= self.capacity
 
 
-def plan_memory(shape: ModelShape, train: Train, load: Load, place: Place) -> MemoryPlan:
-    """Return what one rank needs to train the whole model."""
-    states = state_bytes(shape, train, ranks=place.ranks, micro_steps=load.micro_steps, on_cpu=place.on_cpu)
-    activations = activation_bytes(shape, train, rows=load.rows, length=load.length, packing=load.packing)
-    other = max(states.buffers, states.step + states.step_buffers - activations)
-    weights, gradients, optimizer = states.weights, states.gradients, states.optimizer
-    host = 0
-    if place.on_cpu:
-        weights += states.host_weights
-        gradients += states.host_gradients
-        optimizer += states.host_optimizer
-        other += _CPU_OVERHEAD
-    else:
-        other += _GPU_OVERHEAD + (weights + gradients + optimizer + activations + other) // _FRAGMENTS
-        host = max(place.slots) * (_CPU_OVERHEAD + max(states.host, _loading_bytes(shape, train)))
-    return MemoryPlan(weights, gradients, optimizer, activations, 0, other, place.capacity, host)
+def plan_memory(roles: Sequence[Role], train: Train, place: Place, *, micro_steps: int) -> MemoryPlan:
+    """Return what one rank needs.
 
-
-def _loading_bytes(shape: ModelShape, train: Train) -> int:
-    """Return what a rank holds in host memory while it loads: the whole model, but for ZeRO 3."""
-    return 0 if train.zero_stage == 3 else shape.parameters * element_bytes(train)
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """The lowest ZeRO stage that fits, with as little offload as can be, and why."""
-
-    zero_stage: int
-    offload_optimizer: bool
-    offload_parameters: bool
-    total: int
-    reason: str
-
-
-def advise(shape: ModelShape, train: Train, load: Load, place: Place) -> Advice | None:
-    """Return the lowest ZeRO stage that fits; None if no stage does, with or without offload."""
-    stages = [_variant(train, stage) for stage in (0, 1, 2, 3)]
-    if not place.on_cpu:  # offload takes nothing away where host and device memory are one
-        stages += [_variant(train, stage, offload_optimizer=True) for stage in (2, 3)]
-        stages.append(_variant(train, 3, offload_optimizer=True, offload_parameters=True))
-    tried: list[tuple[Train, int]] = []
-    for variant in stages:
-        plan = plan_memory(shape, variant, load, place)
-        if plan.fits:
-            return Advice(
-                variant.zero_stage,
-                variant.offload_optimizer,
-                variant.offload_parameters,
-                plan.total,
-                _reason(variant, plan, tried, place),
-            )
-        tried.append((variant, plan.total))
-    return None
-
-
-def _variant(train: Train, stage: int, *, offload_optimizer: bool = False, offload_parameters: bool = False) -> Train:
-    changes = {
-        "zero_stage": stage,
-        "offload_optimizer": offload_optimizer,
-        "offload_parameters": offload_parameters,
+    Args:
+        roles: the networks of the run.
+        train: precision and gradient checkpointing.
+        place: the ranks.
+        micro_steps: forward passes of an optimiser step.
+    """
+    states = {
+        role.name: state_bytes(
+            role.network,
+            role.sharding,
+            precision=train.precision,
+            ranks=place.ranks,
+            micro_steps=micro_steps,
+            on_cpu=place.on_cpu,
+        )
+        for role in roles
     }
-    return train.model_copy(update=changes)
+    averages = {
+        role.name: average_bytes(role.network, role.sharding, ranks=place.ranks) if role.averaged else 0
+        for role in roles
+    }
+    # What is there all the time.
+    held = {name: _held(state, averages[name], on_cpu=place.on_cpu) for name, state in states.items()}
+    for role in roles:
+        if role.network.shares_base:  # it trains in the engine of the first network, whose buffers serve both
+            held[role.name] = replace(held[role.name], other=0)
+    moments = tuple(
+        replace(moment, parts={**moment.parts, OVERHEAD: _overhead(moment.total, on_cpu=place.on_cpu)})
+        for role in roles
+        for moment in _moments(role, roles, states, held, train)
+    )
+    host = 0
+    if not place.on_cpu:
+        waits = {name: states[name].host + averages[name] for name in states}
+        loading = max(_loading_bytes(role, train) - waits[role.name] for role in roles)
+        host = max(place.slots) * (CPU_OVERHEAD + sum(waits.values()) + max(0, loading))
+    disk = max(place.slots) * sum(state.disk for state in states.values())
+    return MemoryPlan(moments, place.capacity, host, disk)
 
 
-def name_of(train: Train) -> str:
-    """Return "ZeRO 2", with what is offloaded."""
-    offloaded = [
-        what
-        for what, is_set in (("optimiser", train.offload_optimizer), ("parameters", train.offload_parameters))
-        if is_set
-    ]
-    return f"ZeRO {train.zero_stage}" + (f" with {' and '.join(offloaded)} on the host" if offloaded else "")
+def _held(state: StateBytes, average: int, *, on_cpu: bool) -> Amounts:
+    held = Amounts(state.weights, state.gradients, state.optimizer, other=state.lasting_buffers)
+    if not on_cpu:
+        return held
+    return held + Amounts(state.host_weights, state.host_gradients, state.host_optimizer, other=average)
 
 
-def _reason(variant: Train, plan: MemoryPlan, tried: Sequence[tuple[Train, int]], place: Place) -> str:
-    fits = f"{name_of(variant)} takes {in_words(plan.total)} of {in_words(place.capacity)} a rank"
-    if not tried:
-        return f"{fits}: nothing has to be partitioned."
-    last, total = tried[-1]
-    return f"{fits}; {name_of(last)} would take {in_words(total)}."
+def _moments(
+    role: Role, roles: Sequence[Role], states: Mapping[str, StateBytes], held: Mapping[str, Amounts], train: Train
+) -> Iterator[Moment]:
+    """Yield what the computing of one network adds to what all hold."""
+
+    def moment(phase: Phase, more: Mapping[str, Amounts]) -> Moment:
+        return Moment(phase, role.name, {name: amounts + more.get(name, Amounts()) for name, amounts in held.items()})
+
+    network, state, precision = role.network, states[role.name], train.precision
+    if role.writes is not None:
+        # Under ZeRO 3 a whole copy is gathered for the phase, so that no token waits for another rank.
+        copy = element_bytes(precision) * network.parameters if role.sharding.zero_stage == 3 else 0
+        needed = Amounts(copy, generation=generation_bytes(network, precision, role.writes))
+        yield moment("generate", {role.name: needed})
+    if role.scores is not None:
+        needed = Amounts(state.working, activations=forward_bytes(network, precision, role.scores))
+        yield moment("score", {role.name: needed})
+    if network.shares_base:
+        return
+    for load in role.trains:
+        # Networks over one base have one backward pass together; before it, each keeps its activations.
+        together = [other for other in roles if other.network.shares_base and load in other.trains]
+        kept = {
+            other.name: kept_bytes(other.network, train, load) + logits_bytes(other.network, train, load)
+            for other in together
+        }
+        activations = activation_bytes(network, train, load)
+        # At the optimiser step the activations are gone, and their room serves for its temporaries.
+        step = state.step + sum(states[name].step for name in kept) + state.lasting_buffers
+        other = max(state.buffers, step - activations - sum(kept.values())) - state.lasting_buffers
+        needed = Amounts(state.working, activations=activations, other=other)
+        yield moment("train", {role.name: needed, **{name: Amounts(activations=size) for name, size in kept.items()}})
+
+
+def _overhead(total: int, *, on_cpu: bool) -> Amounts:
+    return Amounts(other=CPU_OVERHEAD if on_cpu else _GPU_OVERHEAD + total // _FRAGMENTS)
+
+
+def _loading_bytes(role: Role, train: Train) -> int:
+    """Return what a rank holds in host memory while it loads a network: all of it, but for ZeRO 3."""
+    return 0 if role.sharding.zero_stage == 3 else role.network.own * element_bytes(train.precision)

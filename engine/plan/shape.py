@@ -5,27 +5,13 @@ Exact for Llama, Mistral, Qwen2, Qwen3, GPT-2 and GPT-NeoX; any other architectu
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from engine.errors import InvalidInput, Refused
-from engine.spec.fields import LARGEST
+from engine.errors import Refused
+from engine.plan.config import EXPERTS, HEADS, HIDDEN, INTERMEDIATE, LAYERS, POSITIONS, Config, read_json
 from engine.spec.sections import Architecture, Model, Tokenizer
-
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,60}")
-_LARGEST_FILE = 4 * 1024 * 1024  # bytes; no config.json is longer
-
-# Keys that mean the same in different families.
-_HIDDEN = ("hidden_size", "n_embd", "d_model")
-_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_INTERMEDIATE = ("intermediate_size", "n_inner", "ffn_dim", "d_ff")
-_POSITIONS = ("max_position_embeddings", "n_positions")
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 # Tensors of the MLP that the backward pass needs, by activation function; torch has one kernel for most of them, and
 # GPT-2's is written out in five operations.
@@ -42,12 +28,24 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
+class Linear:
+    """The matrices of one linear layer of all blocks; biases are weights of their own."""
+
+    name: str  # as it ends in every block: self_attn.q_proj
+    inputs: int
+    outputs: int
+    copies: int  # in all blocks
+
+
+@dataclass(frozen=True, slots=True)
 class ModelShape:
     """What memory depends on. Widths are elements a token."""
 
     family: str  # model_type of the config
     exact: bool  # whether the parameters are counted, not estimated
-    weights: tuple[Weight, ...]
+    linears: tuple[Linear, ...]  # of the blocks
+    weights: tuple[Weight, ...]  # all others, without embeddings and head
+    tied: bool  # whether the output embeddings are the input embeddings
     layers: int
     hidden: int
     query: int  # of all heads
@@ -59,16 +57,36 @@ class ModelShape:
     head_norms: bool  # queries and keys are normalised too
     vocabulary: int
     positions: int | None  # longest sequence; None: the config does not say
+    scored: bool = False  # a scalar head stands in place of the output embeddings
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the head gives at a position: logits, or one score."""
+        return 1 if self.scored else self.vocabulary
+
+    @property
+    def head(self) -> int:
+        """Parameters of the head that are no embeddings."""
+        return self.hidden if self.scored else 0
 
     @property
     def parameters(self) -> int:
         """The number of parameters; shared ones count once."""
-        return sum(weight.elements * weight.copies for weight in self.weights)
+        blocks = sum(linear.inputs * linear.outputs * linear.copies for linear in self.linears)
+        others = sum(weight.elements * weight.copies for weight in self.weights)
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied or self.scored else 2)
+        return blocks + others + embeddings + self.head
 
     @property
     def largest(self) -> int:
         """Elements of the largest tensor."""
-        return max(weight.elements for weight in self.weights)
+        matrices = [linear.inputs * linear.outputs for linear in self.linears]
+        return max(self.vocabulary * self.hidden, *matrices, *(weight.elements for weight in self.weights))
+
+
+def with_score_head(shape: ModelShape) -> ModelShape:
+    """Return the shape with a scalar head in place of the output embeddings: a reward model, or a critic."""
+    return replace(shape, scored=True)
 
 
 def shape_of_model(model: Model) -> ModelShape:
@@ -83,12 +101,24 @@ def shape_of_model(model: Model) -> ModelShape:
     if model.architecture is not None:
         return shape_of_architecture(model.architecture, (model.tokenizer or Tokenizer()).vocabulary_size)
     assert model.path is not None
-    config = Path(model.path) / "config.json"
+    return shape_of_folder(Path(model.path), "model.path")
+
+
+def shape_of_folder(folder: Path, key: str) -> ModelShape:
+    """Return the shape of the model in a folder, of which only config.json is read.
+
+    key: of the spec, that names the folder.
+
+    Raises:
+        Refused: if its config.json is not on this machine.
+        InvalidInput: if that describes no model.
+    """
+    config = folder / "config.json"
     if not config.is_file():
         raise Refused(
             "there is no config.json of the model on this machine.",
-            hint="Copy it here from the nodes and name its folder with --set model.path=DIR; weights are not needed.",
-            where=model.path,
+            hint=f"Copy it here from the nodes and name its folder with --set {key}=DIR; weights are not needed.",
+            where=str(folder),
         )
     return read_shape(config)
 
@@ -99,32 +129,17 @@ def read_shape(file: Path) -> ModelShape:
     Raises:
         InvalidInput: if it cannot be read, or describes no model.
     """
-    where = str(file)
-    try:
-        with file.open("rb") as content:
-            text = content.read(_LARGEST_FILE + 1)
-        if len(text) > _LARGEST_FILE:
-            raise InvalidInput(f"is larger than {_LARGEST_FILE // 1024} KiB; no config.json is.", where=where)
-        document = json.loads(text)
-    except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}.", where=where) from error
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"is not JSON: {error.msg}.", where=f"{where}:{error.lineno}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, nested too deeply
-        raise InvalidInput(f"is not JSON: {type(error).__name__}.", where=where) from error
-    return shape_of_config(document, where)
+    return shape_of_config(read_json(file), str(file))
 
 
-def shape_of_config(document: object, where: str = "config.json") -> ModelShape:
+def shape_of_config(document: Mapping[str, object], where: str = "config.json") -> ModelShape:
     """Return the shape that the content of a config.json describes. Raises InvalidInput if it describes none."""
-    if not isinstance(document, Mapping):
-        raise InvalidInput("is no model configuration: it is not a JSON object.", where=where)
-    if isinstance(document.get("text_config"), Mapping):
-        return _estimated(_Config(document["text_config"], where))
-    config = _Config(document, where)
+    if isinstance(inner := document.get("text_config"), Mapping):
+        return _estimated(Config(inner, where))
+    config = Config(document, where)
     match document.get("model_type"):
         case "llama" | "mistral" | "qwen2" | "qwen3" as family:
-            return _llama_like(config, family)
+            return _llama_like(config, str(family))
         case "gpt2":
             return _gpt2(config)
         case "gpt_neox":
@@ -152,96 +167,31 @@ def shape_of_architecture(architecture: Architecture, vocabulary: int) -> ModelS
     )
 
 
-class _Config:
-    """A config.json whose values are checked when they are read."""
-
-    def __init__(self, document: Mapping[str, Any], where: str) -> None:
-        self._document, self.where = document, where
-
-    def number(self, names: tuple[str, ...], default: int | None = None) -> int:
-        """Return the first of the keys that is there: a whole number above 0."""
-        for name in names:
-            value = self._document.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
-                raise InvalidInput(
-                    f"{name} must be a whole number from 1 to {LARGEST}; it is {_shown(value)}.", where=self.where
-                )
-            return value
-        if default is None:
-            raise InvalidInput(f"{names[0]} is missing, so the size of the model is unknown.", where=self.where)
-        return default
-
-    def optional_number(self, names: tuple[str, ...]) -> int | None:
-        """Return the first of the keys that is there, or None."""
-        return self.number(names) if any(self._document.get(name) is not None for name in names) else None
-
-    def truth(self, name: str, default: bool) -> bool:
-        """Return a yes or no."""
-        value = self._document.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise InvalidInput(f"{name} must be true or false; it is {_shown(value)}.", where=self.where)
-        return value
-
-    def word(self, name: str, default: str) -> str:
-        """Return a word; what is none counts as missing."""
-        value = self._document.get(name)
-        return value if isinstance(value, str) and _WORD.fullmatch(value) else default
-
-    def head_width(self, default: int | None = None) -> int:
-        """Return the width of a head: `head_dim`, else the given one, else that of the model divided by the heads."""
-        given = self.optional_number(("head_dim",)) or default
-        hidden, heads = self.number(_HIDDEN), self.number(_HEADS)
-        if given is None and hidden % heads:
-            raise InvalidInput(
-                f"{hidden} (hidden_size) is no multiple of {heads} (num_attention_heads).", where=self.where
-            )
-        return given or hidden // heads
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)[:60]
-    except (ValueError, RecursionError):  # a number of thousands of digits, a deep nest
-        return f"a {type(value).__name__}"
-
-
 _KEY_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32}  # where the config does not say; a Llama has as many as heads
 
 
-def _llama_like(config: _Config, family: str) -> ModelShape:
-    hidden, heads, layers = config.number(_HIDDEN), config.number(_HEADS), config.number(_LAYERS)
+def _llama_like(config: Config, family: str) -> ModelShape:
+    hidden, heads, layers = config.number(HIDDEN), config.number(HEADS), config.number(LAYERS)
     inner, vocabulary = config.number(("intermediate_size",)), config.number(("vocab_size",))
     width = config.head_width(128 if family == "qwen3" else None)
     query = heads * width
     key_value = width * config.number(("num_key_value_heads",), _KEY_HEADS.get(family, heads))
     bias = config.truth("attention_bias", False) if family in ("llama", "qwen3") else False
-    attention = [
-        Weight("q_proj", hidden * query, layers),
-        Weight("k_proj and v_proj", hidden * key_value, 2 * layers),
-        Weight("o_proj", query * hidden, layers),
-    ]
+    weights = [Weight("norms", hidden, 2 * layers + 1)]
     if bias or family == "qwen2":
-        attention += [Weight("q_proj bias", query, layers), Weight("k_proj and v_proj bias", key_value, 2 * layers)]
+        weights += [Weight("q_proj bias", query, layers), Weight("k_proj and v_proj bias", key_value, 2 * layers)]
     if bias:
-        attention.append(Weight("o_proj bias", hidden, layers))
+        weights.append(Weight("o_proj bias", hidden, layers))
     if family == "qwen3":
-        attention.append(Weight("q_norm and k_norm", width, 2 * layers))
-    mlp = [Weight("gate_proj, up_proj and down_proj", hidden * inner, 3 * layers)]
+        weights.append(Weight("q_norm and k_norm", width, 2 * layers))
     if family == "llama" and config.truth("mlp_bias", False):
-        mlp += [Weight("gate_proj and up_proj bias", inner, 2 * layers), Weight("down_proj bias", hidden, layers)]
+        weights += [Weight("gate_proj and up_proj bias", inner, 2 * layers), Weight("down_proj bias", hidden, layers)]
     return ModelShape(
         family=family,
         exact=True,
-        weights=(
-            *_embeddings(config, vocabulary * hidden, tied=False),
-            *attention,
-            *mlp,
-            Weight("norms", hidden, 2 * layers + 1),
-        ),
+        linears=_gated_blocks(hidden, query, key_value, inner, layers=layers),
+        weights=tuple(weights),
+        tied=config.truth("tie_word_embeddings", False),
         layers=layers,
         hidden=hidden,
         query=query,
@@ -252,39 +202,50 @@ def _llama_like(config: _Config, family: str) -> ModelShape:
         rms_norm=True,
         head_norms=family == "qwen3",
         vocabulary=vocabulary,
-        positions=config.optional_number(_POSITIONS),
+        positions=config.optional_number(POSITIONS),
     )
 
 
-def _embeddings(config: _Config, elements: int, *, tied: bool) -> tuple[Weight, ...]:
-    """Return the input and output embeddings. tied: whether they are shared where the config does not say."""
-    copies = 1 if config.truth("tie_word_embeddings", tied) else 2
-    return (Weight("embeddings", elements, copies),)
+def _gated_blocks(
+    hidden: int, query: int, key_value: int, inner: int, *, layers: int, experts: int = 1
+) -> tuple[Linear, ...]:
+    return (
+        Linear("self_attn.q_proj", hidden, query, layers),
+        Linear("self_attn.k_proj", hidden, key_value, layers),
+        Linear("self_attn.v_proj", hidden, key_value, layers),
+        Linear("self_attn.o_proj", query, hidden, layers),
+        Linear("mlp.gate_proj", hidden, inner, layers * experts),
+        Linear("mlp.up_proj", hidden, inner, layers * experts),
+        Linear("mlp.down_proj", inner, hidden, layers * experts),
+    )
 
 
-def _mlp_saves(config: _Config, key: str, default: str) -> int:
+def _mlp_saves(config: Config, key: str, default: str) -> int:
     return 5 if config.word(key, default) in _WRITTEN_OUT else 2
 
 
-def _gpt2(config: _Config) -> ModelShape:
-    hidden, layers, heads = config.number(_HIDDEN), config.number(_LAYERS), config.number(_HEADS)
+def _gpt2(config: Config) -> ModelShape:
+    hidden, layers, heads = config.number(HIDDEN), config.number(LAYERS), config.number(HEADS)
     inner = config.number(("n_inner",), 4 * hidden)
-    vocabulary, positions = config.number(("vocab_size",)), config.number(_POSITIONS)
+    vocabulary, positions = config.number(("vocab_size",)), config.number(POSITIONS)
     config.head_width()
     return ModelShape(
         family="gpt2",
         exact=True,
+        linears=(
+            Linear("attn.c_attn", hidden, 3 * hidden, layers),
+            Linear("attn.c_proj", hidden, hidden, layers),
+            Linear("mlp.c_fc", hidden, inner, layers),
+            Linear("mlp.c_proj", inner, hidden, layers),
+        ),
         weights=(
-            *_embeddings(config, vocabulary * hidden, tied=True),
             Weight("position embeddings", positions * hidden),
-            Weight("c_attn", 3 * hidden * hidden, layers),
             Weight("c_attn bias", 3 * hidden, layers),
-            Weight("attention c_proj", hidden * hidden, layers),
-            Weight("c_fc and mlp c_proj", hidden * inner, 2 * layers),
             Weight("c_fc bias", inner, layers),
             Weight("c_proj biases", hidden, 2 * layers),
             Weight("norms", hidden, 2 * (2 * layers + 1)),
         ),
+        tied=config.truth("tie_word_embeddings", True),
         layers=layers,
         hidden=hidden,
         query=hidden,
@@ -299,23 +260,26 @@ def _gpt2(config: _Config) -> ModelShape:
     )
 
 
-def _gpt_neox(config: _Config) -> ModelShape:
-    hidden, layers, heads = config.number(_HIDDEN), config.number(_LAYERS), config.number(_HEADS)
+def _gpt_neox(config: Config) -> ModelShape:
+    hidden, layers, heads = config.number(HIDDEN), config.number(LAYERS), config.number(HEADS)
     inner, vocabulary = config.number(("intermediate_size",)), config.number(("vocab_size",))
     config.head_width()
     biases = (Weight("attention biases", 4 * hidden, layers),) if config.truth("attention_bias", True) else ()
     return ModelShape(
         family="gpt_neox",
         exact=True,
+        linears=(
+            Linear("attention.query_key_value", hidden, 3 * hidden, layers),
+            Linear("attention.dense", hidden, hidden, layers),
+            Linear("mlp.dense_h_to_4h", hidden, inner, layers),
+            Linear("mlp.dense_4h_to_h", inner, hidden, layers),
+        ),
         weights=(
-            *_embeddings(config, vocabulary * hidden, tied=False),
-            Weight("query_key_value", 3 * hidden * hidden, layers),
-            Weight("dense", hidden * hidden, layers),
             *biases,
-            Weight("mlp", hidden * inner, 2 * layers),
             Weight("mlp biases", inner + hidden, layers),
             Weight("norms", hidden, 2 * (2 * layers + 1)),
         ),
+        tied=config.truth("tie_word_embeddings", False),
         layers=layers,
         hidden=hidden,
         query=hidden,
@@ -326,25 +290,21 @@ def _gpt_neox(config: _Config) -> ModelShape:
         rms_norm=False,
         head_norms=False,
         vocabulary=vocabulary,
-        positions=config.optional_number(_POSITIONS),
+        positions=config.optional_number(POSITIONS),
     )
 
 
-def _estimated(config: _Config) -> ModelShape:
+def _estimated(config: Config) -> ModelShape:
     """Estimate an unknown architecture as a transformer with a gated MLP, as most of today's are."""
-    hidden, layers, vocabulary = config.number(_HIDDEN), config.number(_LAYERS), config.number(("vocab_size",))
-    heads = config.number(_HEADS, max(1, hidden // 128))
-    inner = config.number(_INTERMEDIATE, -(-8 * hidden // 3))  # 12 · hidden² a layer, with the attention
-    experts = config.number(_EXPERTS, 1)
+    hidden, layers, vocabulary = config.number(HIDDEN), config.number(LAYERS), config.number(("vocab_size",))
+    heads = config.number(HEADS, max(1, hidden // 128))
+    inner = config.number(INTERMEDIATE, -(-8 * hidden // 3))  # 12 · hidden² a layer, with the attention
     return ModelShape(
         family=config.word("model_type", "unknown"),
         exact=False,
-        weights=(
-            *_embeddings(config, vocabulary * hidden, tied=False),
-            Weight("attention", hidden * hidden, 4 * layers),
-            Weight("mlp", hidden * inner, 3 * layers * experts),
-            Weight("norms", hidden, 2 * layers + 1),
-        ),
+        linears=_gated_blocks(hidden, hidden, hidden, inner, layers=layers, experts=config.number(EXPERTS, 1)),
+        weights=(Weight("norms", hidden, 2 * layers + 1),),
+        tied=config.truth("tie_word_embeddings", False),
         layers=layers,
         hidden=hidden,
         query=hidden,
@@ -355,5 +315,5 @@ def _estimated(config: _Config) -> ModelShape:
         rms_norm=True,
         head_norms=False,
         vocabulary=vocabulary,
-        positions=config.optional_number(_POSITIONS),
+        positions=config.optional_number(POSITIONS),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.plan.shape import ModelShape
-from engine.spec.sections import Train
+from engine.plan.networks import Network, Sharding
 
 # DeepSpeed's own settings, which engine/train/deepspeed_config.py leaves alone; elements.
 REDUCE_BUCKET = 500_000_000
 MAX_LIVE_PARAMETERS = 1_000_000_000
 SUB_GROUP = 1_000_000_000
+# Between host memory and a disk: buffers of so many elements for parameters, and so many sub-groups of the optimiser.
+_PARAMETER_BUFFERS, _OPTIMIZER_BUFFERS = 5 * 100_000_000, 4
 
 FP32 = 4  # bytes
 MOMENTS = 2 * FP32
@@ -25,106 +26,154 @@ class StateBytes:
     """Bytes of one rank."""
 
     weights: int
-    gradients: int
-    optimizer: int
-    buffers: int  # of the gradient reduction, in the backward pass
-    step: int  # temporaries of the optimiser step, when the activations are gone
-    step_buffers: int = 0  # the part of `buffers` that stays during the step
+    gradients: int = 0
+    optimizer: int = 0
+    working: int = 0  # weights that are here while the network computes: gathered, or fetched from the host
+    buffers: int = 0  # of the gradient reduction, in the backward pass
+    step: int = 0  # temporaries of the optimiser step, when the activations are gone
+    lasting_buffers: int = 0  # the part of `buffers` that always stays
     host_weights: int = 0  # offloaded, as the two below
     host_gradients: int = 0
     host_optimizer: int = 0
+    disk: int = 0  # offloaded to a local disk
 
     @property
     def host(self) -> int:
-        """All that is offloaded."""
+        """All that is offloaded to host memory."""
         return self.host_weights + self.host_gradients + self.host_optimizer
 
 
-def element_bytes(train: Train) -> int:
+def element_bytes(precision: str) -> int:
     """Return the bytes of one weight in the forward pass."""
-    return 2 if train.precision == "bf16" else FP32
+    return FP32 if precision == "fp32" else 2
 
 
-def state_bytes(shape: ModelShape, train: Train, *, ranks: int, micro_steps: int, on_cpu: bool = False) -> StateBytes:
+def state_bytes(
+    network: Network, sharding: Sharding, *, precision: str, ranks: int, micro_steps: int, on_cpu: bool = False
+) -> StateBytes:
     """Return what a rank holds.
 
     Args:
-        shape: the model; all of it is trained.
-        train: precision, ZeRO stage and offload.
+        network: what trains of it has gradients and optimiser states.
+        sharding: ZeRO stage and offload.
+        precision: of the run.
         ranks: of the run.
         micro_steps: forward passes of an optimiser step.
         on_cpu: whether the rank computes on a CPU, where memory that is never written is never taken.
     """
-    whole, width = shape.parameters, element_bytes(train)
-    part = -(-whole // ranks)
-    bucket = min(whole, REDUCE_BUCKET)
+    width = element_bytes(precision)
+    if network.frozen:
+        return _frozen(network, sharding, width, ranks, on_cpu=on_cpu)
+    if sharding.zero_stage == 3:
+        return _partitioned(network, sharding, width, ranks, on_cpu=on_cpu)
+    whole, trains = width * network.own, network.trainable
+    part = -(-trains // ranks)
+    bucket = min(trains, REDUCE_BUCKET)
     bucket_buffer = bucket if on_cpu else REDUCE_BUCKET
-    bf16 = train.precision == "bf16"
-    stage = train.zero_stage
+    half = precision != "fp32"
+    stage = sharding.zero_stage
     if stage == 0:
         return StateBytes(
-            weights=width * whole,
-            gradients=width * whole,
-            optimizer=(MOMENTS + FP32 * bf16) * whole,
+            weights=whole,
+            gradients=width * trains,
+            optimizer=(MOMENTS + FP32 * half) * trains,
             buffers=width * bucket if ranks > 1 else 0,
-            step=(FP32 + FP32 * bf16) * whole,  # AdamW's square roots; gradients in fp32
+            step=(FP32 + FP32 * half) * trains,  # AdamW's square roots; gradients in fp32
         )
     optimizer = (FP32 + MOMENTS) * part  # the partition of the fp32 weights is a copy even of fp32 weights
-    if stage == 1 and bf16 and not train.offload_optimizer:
+    if stage == 1 and precision == "bf16" and not sharding.offload_optimizer:
         return StateBytes(
-            weights=width * whole,
-            gradients=(width + FP32) * whole,  # the fp32 sums are not partitioned
+            weights=whole,
+            gradients=(width + FP32) * trains,  # the fp32 sums are not partitioned
             optimizer=optimizer,
             buffers=FP32 * bucket if ranks > 1 else 0,
             step=FP32 * part,
         )
-    largest = width * shape.largest  # the gradient that waits to be reduced
-    if stage < 3:
-        gradients = FP32 * (whole if stage == 1 else part)
-        buffers = (FP32 if stage == 1 else width) * bucket_buffer + largest
-        step = 2 * FP32 * part  # the flat gradient, AdamW's square roots
-        if train.offload_optimizer:
-            # On the host the gradient stands in fp32 for the optimiser, once more as the sum of the micro-steps, and
-            # there is a copy of the weights' partition.
-            return StateBytes(
-                weights=width * whole,
-                gradients=gradients if stage == 1 else 0,
-                optimizer=0,
-                buffers=buffers + 2 * largest,
-                step=0,
-                step_buffers=2 * largest,
-                host_weights=width * part,
-                host_gradients=FP32 * part * (2 if micro_steps > 1 else 1),
-                host_optimizer=optimizer + FP32 * part,
-            )
+    largest = width * network.largest  # the gradient that waits to be reduced
+    gradients = FP32 * (trains if stage == 1 else part)
+    buffers = (FP32 if stage == 1 else width) * bucket_buffer + largest
+    if sharding.offload_optimizer:
+        # On the host the gradient stands in fp32 for the optimiser, once more as the sum of the micro-steps, and
+        # there is a copy of the weights' partition.
         return StateBytes(
-            weights=width * whole,
-            gradients=gradients,
-            optimizer=optimizer,
-            buffers=buffers,
-            step=step,
+            weights=whole,
+            gradients=gradients if stage == 1 else 0,
+            buffers=buffers + 2 * largest,
+            lasting_buffers=2 * largest,
+            host_weights=width * part,
+            host_gradients=FP32 * part * (2 if micro_steps > 1 else 1),
+            host_optimizer=optimizer + FP32 * part,
         )
-    gathered = width * min(whole, MAX_LIVE_PARAMETERS) if ranks > 1 else 0
-    sub_group = FP32 * min(part, SUB_GROUP)
-    bucket_bytes = width * bucket_buffer
     return StateBytes(
-        weights=gathered + (0 if train.offload_parameters else width * part),
-        gradients=0 if train.offload_optimizer else FP32 * part,
-        optimizer=0 if train.offload_optimizer else optimizer,
-        buffers=bucket_bytes + width * bucket + largest,  # the bucket is copied to be scattered
-        step=0 if train.offload_optimizer else 2 * sub_group,
-        step_buffers=bucket_bytes,
-        host_weights=width * part if train.offload_parameters else 0,
-        host_gradients=2 * FP32 * part if train.offload_optimizer else 0,
-        host_optimizer=optimizer + sub_group if train.offload_optimizer else 0,
+        weights=whole,
+        gradients=gradients,
+        optimizer=optimizer,
+        buffers=buffers,
+        step=2 * FP32 * part,  # the flat gradient, AdamW's square roots
     )
 
 
-def checkpoint_bytes(shape: ModelShape, train: Train) -> int:
+def _partitioned(network: Network, sharding: Sharding, width: int, ranks: int, *, on_cpu: bool) -> StateBytes:
+    """Return what a rank holds under ZeRO 3."""
+    weights = width * -(-network.own // ranks)
+    part = -(-network.trainable // ranks)
+    bucket = min(network.trainable, REDUCE_BUCKET)
+    lasting = width * (bucket if on_cpu else REDUCE_BUCKET)
+    sub_group = FP32 * min(part, SUB_GROUP)
+    optimizer = (FP32 + MOMENTS) * part
+    off = sharding.offload_optimizer
+    host_weights = weights if sharding.offload_parameters else 0
+    host_gradients = 2 * FP32 * part if off else 0
+    host_optimizer = optimizer + sub_group if off else 0
+    disk = 0
+    if sharding.nvme:
+        disk = host_weights + host_gradients + host_optimizer
+        host_weights, host_gradients = width * _PARAMETER_BUFFERS if sharding.offload_parameters else 0, 0
+        host_optimizer = _OPTIMIZER_BUFFERS * sub_group if off else 0
+    return StateBytes(
+        weights=0 if sharding.offload_parameters else weights,
+        gradients=0 if off else FP32 * part,
+        optimizer=0 if off else optimizer,
+        working=_gathered(network, width, ranks),
+        buffers=lasting + width * bucket + width * network.largest,  # the bucket is copied to be scattered
+        step=0 if off else 2 * sub_group,
+        lasting_buffers=lasting,
+        host_weights=host_weights,
+        host_gradients=host_gradients,
+        host_optimizer=host_optimizer,
+        disk=disk,
+    )
+
+
+def _gathered(network: Network, width: int, ranks: int) -> int:
+    return width * min(network.parameters, MAX_LIVE_PARAMETERS) if ranks > 1 else 0
+
+
+def _frozen(network: Network, sharding: Sharding, width: int, ranks: int, *, on_cpu: bool) -> StateBytes:
+    """Return what a rank holds of a network that only scores."""
+    waits = sharding.offload_parameters
+    if sharding.zero_stage == 3:
+        part, gathered = width * -(-network.own // ranks), _gathered(network, width, ranks)
+        if waits and sharding.nvme:
+            return StateBytes(weights=0, working=gathered, host_weights=width * _PARAMETER_BUFFERS, disk=part)
+        return StateBytes(weights=0 if waits else part, working=gathered, host_weights=part if waits else 0)
+    whole = width * network.own
+    if waits and not on_cpu:
+        return StateBytes(weights=0, working=whole, host_weights=whole)
+    return StateBytes(weights=whole)
+
+
+def average_bytes(network: Network, sharding: Sharding, *, ranks: int) -> int:
+    """Return the bytes of the moving average that a rank keeps in host memory of what trains."""
+    return FP32 * (-(-network.trainable // ranks) if sharding.zero_stage == 3 else network.trainable)
+
+
+def checkpoint_bytes(network: Network, sharding: Sharding, precision: str) -> int:
     """Return the size of a checkpoint, over all ranks: the weights, and the states of the optimiser.
 
-    Under ZeRO 3 DeepSpeed saves the fp32 weights of the optimiser only.
+    Under ZeRO 3 DeepSpeed saves the fp32 weights of the optimiser only, and what is frozen as it is.
     """
-    weights = 0 if train.zero_stage == 3 else element_bytes(train)
-    masters = 0 if train.zero_stage == 0 and train.precision == "fp32" else FP32
-    return shape.parameters * (weights + masters + MOMENTS)
+    width, trains = element_bytes(precision), network.trainable
+    weights = width * (network.own - trains if sharding.zero_stage == 3 else network.own)
+    masters = 0 if sharding.zero_stage == 0 and precision == "fp32" else FP32
+    return weights + trains * (masters + MOMENTS)

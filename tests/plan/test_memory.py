@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
-from engine.plan.memory import Load, MemoryPlan, advise, plan_memory
+from engine.plan.activations import Load
+from engine.plan.advice import Advice, advise
+from engine.plan.memory import MemoryPlan, Role, plan_memory
+from engine.plan.networks import Network, Sharding
 from engine.plan.place import Place
 from engine.plan.shape import ModelShape, shape_of_config
 from engine.plan.sizes import in_words, parse_size
-from engine.spec.sections import Train
+from engine.spec.sections import Lora, Train
 
 LLAMA_13B = {
     "model_type": "llama",
@@ -55,30 +59,35 @@ def trainings(draw: st.DrawFn) -> Train:
     )
 
 
-loads = st.builds(
-    Load,
-    rows=st.integers(1, 64),
-    length=st.integers(1, 8192),
-    micro_steps=st.integers(1, 8),
-    packing=st.booleans(),
-)
+loads = st.builds(Load, rows=st.integers(1, 64), length=st.integers(1, 8192), packing=st.booleans())
+networks = st.builds(Network, shapes(), st.none() | st.builds(Lora, rank=st.integers(1, 64)))
+
+
+def role_of(network: Network, train: Train, load: Load) -> Role:
+    return Role("model", network, Sharding.of(train), trains=(load,))
+
+
+def planned(network: Network, train: Train, load: Load, where: Place) -> MemoryPlan:
+    return plan_memory([role_of(network, train, load)], train, where, micro_steps=2)
+
+
+def advised(network: Network, train: Train, load: Load, where: Place) -> Advice | None:
+    return advise([role_of(network, train, load)], train, where, micro_steps=2)
 
 
 def place(nodes: int = 1, slots: int = 8, capacity: int = 80 * GB, *, on_cpu: bool = False) -> Place:
     return Place((slots,) * nodes, capacity, on_cpu)
 
 
-@given(shapes(), trainings(), loads, st.tuples(st.integers(2, 64), st.integers(1, 64)), st.booleans())
+@given(networks, trainings(), loads, st.tuples(st.integers(2, 64), st.integers(1, 64)), st.booleans())
 def test_more_ranks_never_take_more_memory_each(
-    shape: ModelShape, train: Train, load: Load, ranks: tuple[int, int], on_cpu: bool
+    network: Network, train: Train, load: Load, ranks: tuple[int, int], on_cpu: bool
 ) -> None:
-    few = plan_memory(shape, train, load, place(1, ranks[0], on_cpu=on_cpu))
-    many = plan_memory(shape, train, load, place(1, sum(ranks), on_cpu=on_cpu))
+    few = planned(network, train, load, place(1, ranks[0], on_cpu=on_cpu))
+    many = planned(network, train, load, place(1, sum(ranks), on_cpu=on_cpu))
     assert many.total <= few.total
-    assert few.total == sum((few.weights, few.gradients, few.optimizer, few.activations, few.generation, few.other)), (
-        "the parts add up"
-    )
-    assert min(few.weights, few.gradients, few.optimizer, few.activations, few.other) >= 0
+    amounts = asdict(few.amounts)
+    assert few.total == sum(amounts.values()) and min(amounts.values()) >= 0, "the parts add up"
 
 
 @given(shapes(layers=60), trainings(), loads, st.sampled_from(["bf16", "fp32"]))
@@ -90,55 +99,63 @@ def test_a_higher_stage_never_takes_more_of_a_large_model(
 
     def total(stage: int) -> int:
         variant = Train(zero_stage=stage, precision=precision, gradient_checkpointing=train.gradient_checkpointing)
-        return plan_memory(wide, variant, load, place()).total
+        return planned(Network(wide), variant, load, place()).total
 
     assert total(0) >= total(1) >= total(2) >= total(3)
 
 
-@given(shapes(), trainings(), loads)
-def test_smaller_batches_checkpointing_and_offload_never_take_more(shape: ModelShape, train: Train, load: Load) -> None:
-    full = plan_memory(shape, train, load, place())
+@given(networks, trainings(), loads)
+def test_smaller_batches_and_checkpointing_never_take_more(network: Network, train: Train, load: Load) -> None:
+    full = planned(network, train, load, place())
     for smaller in (
-        Load(max(1, load.rows - 1), load.length, load.micro_steps, load.packing),
-        Load(load.rows, max(1, load.length // 2), load.micro_steps, load.packing),
-        Load(load.rows, load.length, load.micro_steps),
+        Load(max(1, load.rows - 1), load.length, packing=load.packing),
+        Load(load.rows, max(1, load.length // 2), packing=load.packing),
+        Load(load.rows, load.length, predicting=load.length // 2, packing=load.packing),
+        Load(load.rows, load.length),
     ):
-        assert plan_memory(shape, train, smaller, place()).activations <= full.activations
+        assert planned(network, train, smaller, place()).amounts.activations <= full.amounts.activations
     checkpointed = train.model_copy(update={"gradient_checkpointing": True})
-    assert plan_memory(shape, checkpointed, load, place()).activations <= full.activations
-    if train.offload_optimizer:
-        kept = train.model_copy(update={"offload_optimizer": False, "offload_parameters": False})
-        on_gpu = plan_memory(shape, kept, load, place())
-        assert full.optimizer == 0 and full.weights <= on_gpu.weights
-        assert full.host >= on_gpu.host
+    assert planned(network, checkpointed, load, place()).amounts.activations <= full.amounts.activations
 
 
-@given(shapes(), trainings(), loads, st.integers(1, 64), st.integers(1, 400))
+@given(shapes(layers=20), trainings(), st.integers(1, 16))
+def test_adapters_take_no_more_gradients_and_states_than_the_whole_model(
+    shape: ModelShape, train: Train, rank: int
+) -> None:
+    load, network = Load(1, 128), Network(shape, Lora(rank=rank))
+    whole, adapters = planned(Network(shape), train, load, place()), planned(network, train, load, place())
+    assert 0 < network.adapters < shape.parameters
+    assert adapters.amounts.gradients <= whole.amounts.gradients
+    assert adapters.amounts.optimizer <= whole.amounts.optimizer
+
+
+@given(networks, trainings(), loads, st.integers(1, 64), st.integers(1, 400))
 def test_the_advice_fits_and_nothing_lower_does(
-    shape: ModelShape, train: Train, load: Load, nodes: int, gigabytes: int
+    network: Network, train: Train, load: Load, nodes: int, gigabytes: int
 ) -> None:
     where = place(nodes, 8, gigabytes * GB)
 
-    def planned(**settings: Any) -> MemoryPlan:
+    def with_settings(**settings: Any) -> MemoryPlan:
         changes = {"offload_optimizer": False, "offload_parameters": False, **settings}
-        return plan_memory(shape, train.model_copy(update=changes), load, where)
+        return planned(network, train.model_copy(update=changes), load, where)
 
-    advice = advise(shape, train, load, where)
-    lower = range(4) if advice is None or advice.offload_optimizer else range(advice.zero_stage)
-    assert not any(planned(zero_stage=stage).fits for stage in lower)
-    if advice is not None:
-        chosen = planned(
-            zero_stage=advice.zero_stage,
-            offload_optimizer=advice.offload_optimizer,
-            offload_parameters=advice.offload_parameters,
+    advice = advised(network, train, load, where)
+    sharding = None if advice is None else advice.shardings["model"]
+    lower = range(4) if sharding is None or sharding.offload_optimizer else range(sharding.zero_stage)
+    assert not any(with_settings(zero_stage=stage).fits for stage in lower)
+    if advice is not None and sharding is not None:
+        chosen = with_settings(
+            zero_stage=sharding.zero_stage,
+            offload_optimizer=sharding.offload_optimizer,
+            offload_parameters=sharding.offload_parameters,
         )
         assert chosen.fits and chosen.total == advice.total
-        assert advice.reason.endswith(".")
+        assert advice.reasons["model"].endswith(".")
 
 
 def test_a_13b_model_on_one_gpu_is_what_one_counts_by_hand() -> None:
     shape = shape_of_config(LLAMA_13B)
-    plan = plan_memory(shape, Train(zero_stage=2), Load(1, 2048, 1), place(8, 8))
+    plan = planned(Network(shape), Train(zero_stage=2), Load(1, 2048), place(8, 8)).amounts
     assert shape.parameters == 13_015_864_320
     assert plan.weights == 2 * 13_015_864_320
     assert plan.gradients == 4 * 203_372_880

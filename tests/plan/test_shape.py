@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
-from engine.plan.shape import read_shape, shape_of_architecture, shape_of_config
-from engine.spec.sections import Architecture
+from engine.plan.networks import Network, unknown_targets
+from engine.plan.shape import read_shape, shape_of_architecture, shape_of_config, with_score_head
+from engine.spec.sections import Architecture, Lora
+from engine.train.adapters import with_adapters
 
 SMALL = {
     "vocab_size": 96,
@@ -94,6 +96,57 @@ def test_the_parameters_are_those_that_transformers_builds(
     assert shape.exact
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape.largest == max(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("family", "settings"), CONFIGS, ids=[f"{index}-{c[0]}" for index, c in enumerate(CONFIGS)])
+@pytest.mark.parametrize("scored", [False, True])
+def test_score_heads_and_adapters_are_counted_as_they_are_made(
+    family: str, settings: dict[str, Any], scored: bool
+) -> None:
+    config = getattr(transformers, f"{family}Config")(**settings, num_labels=1)
+    shape = shape_of_config(config.to_dict())
+    auto = transformers.AutoModelForCausalLM
+    if scored:
+        shape, auto = with_score_head(shape), transformers.AutoModelForSequenceClassification
+    with torch.device("meta"):
+        model = auto.from_config(config)
+        assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
+        lora = Lora(rank=4)
+        with_adapters(model, lora, seed=0, keep=["score"] if scored else [])
+    network = Network(shape, lora)
+    assert network.parameters == sum(parameter.numel() for parameter in model.parameters())
+    trains = [parameter.numel() for parameter in model.parameters() if parameter.requires_grad]
+    assert network.trainable == sum(trains) and network.largest == max(trains)
+    shared = Network(shape, lora, shares_base=True)
+    assert shared.own == shared.trainable == network.trainable and shared.parameters == network.parameters
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "targets"),
+    [
+        ("Llama", SMALL, ("q_proj", "v_proj")),
+        ("Llama", SMALL, ("self_attn.o_proj", "down_proj")),
+        ("GPT2", GPT2, ("c_proj",)),
+        ("GPT2", GPT2, ("mlp.c_proj", "c_attn")),
+        ("GPTNeoX", {**SMALL, "num_key_value_heads": 6}, ("dense",)),
+    ],
+)
+def test_targets_of_adapters_mean_the_layers_that_peft_takes(
+    family: str, settings: dict[str, Any], targets: tuple[str, ...]
+) -> None:
+    config, lora = getattr(transformers, f"{family}Config")(**settings), Lora(rank=4, targets=targets)
+    with torch.device("meta"):
+        model = with_adapters(transformers.AutoModelForCausalLM.from_config(config), lora, seed=0)
+    network = Network(shape_of_config(config.to_dict()), lora)
+    assert network.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad) > 0
+
+
+def test_targets_that_name_no_layer_are_found() -> None:
+    shape = shape_of_config({"model_type": "llama", **SMALL})
+    assert list(unknown_targets(shape, Lora(targets=("q_proj", "c_attn", "proj")))) == ["c_attn", "proj"]
+    unknown = shape_of_config({"model_type": "novel", **SMALL})
+    assert not list(unknown_targets(unknown, Lora(targets=("wq",))))
+    assert Network(unknown, Lora(targets=("wq",))).adapters == Network(unknown, Lora()).adapters
 
 
 def test_a_model_from_scratch_is_counted_too() -> None:
