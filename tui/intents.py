@@ -103,7 +103,7 @@ class Intents:
 
         spec = with_absolute_paths(load_spec(request.recipe, request.overrides), request.recipe.resolve().parent)
         if spec.kind in KINDS_TO_COME:
-            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft and rm can.")
+            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft, rm and ppo can.")
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
         missing = [_near(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
         if missing:

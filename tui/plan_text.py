@@ -8,8 +8,9 @@ from pathlib import Path
 from textual.content import Content
 
 from engine.plan.sizes import in_words
-from engine.spec.models import AnySpec, RmSpec, TrainedSpec
-from engine.spec.sections import Model
+from engine.spec.models import AnySpec, Kind, PpoSpec, PreferenceData, TrainedSpec
+from engine.spec.ppo import PromptData
+from engine.spec.sections import Data, Model
 from engine.telemetry.states import State
 from tui.canvas.numbers import short
 from tui.intents import Plan
@@ -19,6 +20,8 @@ from tui.wrapping import Line
 
 _LABEL = 12  # cells
 _QUIET = "$foreground 60%"
+# What the examples of an optimiser step are.
+_ITEMS = {Kind.SFT: "examples a step", Kind.RM: "pairs a step", Kind.PPO: "episodes an update"}
 _NOTHING: Line = (0, Content())
 
 
@@ -56,14 +59,29 @@ def _facts(spec: AnySpec) -> Iterator[tuple[str, str]]:
     if isinstance(spec, TrainedSpec):
         train = spec.train
         yield "model", _model(spec.model)
-        yield "data", f"{Path(spec.data.train).name} ({spec.data.format}), at most {spec.data.max_length} tokens a row"
+        yield "data", _data(spec.data)
+        if isinstance(spec, PpoSpec):
+            yield "rewards", ", ".join(f"{short(term.weight)} {name}" for name, term in spec.rewards.items())
+            yield "rollout", _rollout(spec)
         yield "length", f"{train.steps} steps" if train.steps else f"{train.epochs:g} epochs"
-        items = "pairs" if isinstance(spec, RmSpec) else "examples"
-        yield "batch", f"{train.batch_size} {items} a step, {train.micro_batch_size} at a time"
+        yield "batch", f"{train.batch_size} {_ITEMS[spec.kind]}, {train.micro_batch_size} at a time"
         yield "rate", f"{short(train.lr)} {train.schedule.kind}, {train.schedule.warmup_steps} steps of warm-up"
         yield "engine", f"ZeRO {train.zero_stage}, {train.precision}, seed {spec.seed}"
         every = f"every {train.checkpoint_every} steps" if train.checkpoint_every else "at the end"
         yield "checkpoint", f"{every}, {train.keep_checkpoints} kept"
+
+
+def _data(data: Data | PreferenceData | PromptData) -> str:
+    name = Path(data.train).name
+    if isinstance(data, PromptData):
+        return f"{name}, at most {data.max_prompt_length} tokens a prompt and {data.max_response_length} an answer"
+    return f"{name} ({data.format}), at most {data.max_length} tokens a row"
+
+
+def _rollout(spec: PpoSpec) -> str:
+    answers = spec.rollout.samples_per_prompt
+    many = f"{answers} answers" if answers > 1 else "an answer"
+    return f"{spec.rollout.prompts} prompts a step, {many} to each; {spec.ppo.estimator}"
 
 
 def _model(model: Model) -> str:

@@ -42,6 +42,14 @@ _TABLE = {
     "approx_kl": Metric("nats/token", "divergence of the policy from the one that sampled"),
     "ratio": Metric("1", "mean probability ratio of the policy to the one that sampled"),
     "explained_variance": Metric("1", "share of the variance of the returns that the value explains; may be negative"),
+    "eval_score": Metric("1", "mean score of the likeliest answers to held-out prompts"),
+    "eval_kl": Metric("nats/sequence", "mean log-ratio of policy to reference on these answers"),
+    "eval_response_length": Metric("tokens", "mean length of these answers"),
+    "eval_eos_rate": Metric("1", "share of these answers that end by themselves"),
+    "clipped": Metric("1", "share of a term's values that were clipped"),
+    "ptx_loss": Metric("nats/token", "language-model loss of the policy on the pretraining data"),
+    "value_grad_norm": Metric("1", "norm of the critic's gradient before clipping"),
+    "early_stops": Metric("1", "whether the passes over a rollout ended early, by their divergence"),
     "advantage": Metric("1", "mean advantage before whitening"),
     "logprob_gap": Metric("nats/token", "mean distance of the sampler's log-probabilities from the trainer's"),
     "response_length": Metric("tokens", "mean length of the answers"),
@@ -67,6 +75,7 @@ _TABLE = {
     # optimiser
     "lr": Metric("1", "learning rate"),
     "grad_norm": Metric("1", "norm of the gradient before clipping"),
+    "overflow": Metric("1", "1 where fp16 overflowed, so that the step changed nothing"),
     # pace
     "tokens_per_second": Metric("tokens/s", "tokens trained on a second, over all ranks"),
     "samples_per_second": Metric("samples/s", "rows or episodes trained on a second, over all ranks"),

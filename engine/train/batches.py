@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence, Sized
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, TypeVar
 
 import torch
@@ -64,9 +66,64 @@ def share(rows: Sequence[_Item], *, rank: int, world_size: int, parts: int) -> l
     Rows are dealt by length: every rank gets long and short ones alike, and neighbours in length share a micro-batch,
     so that few pads are computed. Ranks differ by one row at most, and so do the micro-batches of a rank.
     """
-    mine = sorted(rows, key=len, reverse=True)[rank::world_size]
-    bounds = [len(mine) * part // parts for part in range(parts + 1)]
-    return [mine[begin:end] for begin, end in itertools.pairwise(bounds)]
+    return _in_equal_parts(_dealt(rows, world_size, len)[rank], parts)
+
+
+def plan_parts(
+    rows: Sequence[_Item],
+    *,
+    world_size: int,
+    micro_batch_size: int,
+    micro_batch_tokens: int | None = None,
+    width: Callable[[_Item], int] = len,
+) -> list[list[list[_Item]]]:
+    """Return the micro-batches of each rank, by rank: equally many, of which some may be empty.
+
+    Rows are dealt as in `share`: what two ranks hold differs by less than the longest row. Without
+    `micro_batch_tokens` their micro-batches are those of `share` too. With it, none takes more tokens, pads included,
+    unless it is a single row; there are as few as that allows, and the largest of a rank is as small as it can be.
+    Every rank that holds all rows finds the same plan.
+
+    Arguments:
+        micro_batch_size: most rows of a micro-batch.
+        micro_batch_tokens: most tokens of a micro-batch: rows times the longest width.
+        width: tokens that a row takes in a micro-batch, where that is not its length.
+    """
+    if micro_batch_tokens is None:
+        parts = micro_steps(len(rows), world_size=world_size, micro_batch_size=micro_batch_size)
+        return [_in_equal_parts(mine, parts) for mine in _dealt(rows, world_size, len)]
+    dealt = _dealt(rows, world_size, width)
+    cut = partial(_filled, widths={id(row): width(row) for row in rows}, most_rows=micro_batch_size)
+    parts = max(len(cut(mine, most_tokens=micro_batch_tokens)) for mine in dealt)
+    plan = []
+    for mine in dealt:
+        budgets = range(micro_batch_tokens + 1)
+        least = bisect_left(budgets, True, key=lambda most_tokens: len(cut(mine, most_tokens=most_tokens)) <= parts)
+        filled = cut(mine, most_tokens=least)
+        plan.append(filled + [[] for _ in range(parts - len(filled))])
+    return plan
+
+
+def _dealt(rows: Sequence[_Item], world_size: int, width: Callable[[_Item], int]) -> list[list[_Item]]:
+    """Return the rows of each rank, the longest first."""
+    ordered = sorted(rows, key=width, reverse=True)
+    return [ordered[rank::world_size] for rank in range(world_size)]
+
+
+def _in_equal_parts(rows: list[_Item], parts: int) -> list[list[_Item]]:
+    bounds = [len(rows) * part // parts for part in range(parts + 1)]
+    return [rows[begin:end] for begin, end in itertools.pairwise(bounds)]
+
+
+def _filled(rows: list[_Item], *, widths: Mapping[int, int], most_rows: int, most_tokens: int) -> list[list[_Item]]:
+    """Return the rows, the longest first, in as few parts as can be without more than so many rows and tokens each."""
+    parts: list[list[_Item]] = []
+    begin = 0
+    while begin < len(rows):
+        room = max(1, min(most_rows, most_tokens // widths[id(rows[begin])]))
+        parts.append(rows[begin : begin + room])
+        begin += room
+    return parts
 
 
 def collate(rows: Sequence[Row], pad_id: int, device: torch.device) -> MicroBatch:

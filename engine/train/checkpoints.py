@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+from torch import Tensor
 
 from engine.errors import Refused, RunFailed
 from engine.train import durable
@@ -23,7 +24,7 @@ from engine.train.runtime import Runtime, explained, random_state, restore_rando
 
 COMPLETE = "COMPLETE"
 STATE = "state.json"
-_ENGINE = "deepspeed"
+TENSORS = "tensors.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,12 @@ class TrainState:
     rows: int  # rows of the training data
     seed: int
     world_size: int
-    zero_stage: int
+    zero_stages: dict[str, int]  # by the name of the network
     precision: str
     settled: dict[str, float] = field(default_factory=dict)  # what the objective measured after the last step
+    rollbacks: int = 0
+    health: dict[str, Any] = field(default_factory=dict)  # what the health rules remember
+    own: dict[str, Any] = field(default_factory=dict)  # what the kind remembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class _DurableEngine(TorchCheckpointEngine):
 
 
 class Checkpoints:
-    """The checkpoints of one run directory; every method but `newest` is called by all ranks together."""
+    """The checkpoints of one run directory; `save` and `load` are called by all ranks together."""
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         self.folder = folder
@@ -74,8 +78,12 @@ class Checkpoints:
             problems.append(f"checkpoint {folder.name} is ignored: {problem}.")
         return None, problems
 
-    def save(self, engine: Any, state: TrainState, runtime: Runtime) -> Path:
-        """Write a checkpoint of DeepSpeed's engine and of the state, then remove the oldest ones.
+    def save(
+        self, engines: Mapping[str, Any], state: TrainState, tensors: Mapping[str, Tensor], runtime: Runtime
+    ) -> Path:
+        """Write a checkpoint of DeepSpeed's engines, by name, and of the state, then remove the oldest ones.
+
+        `tensors` are what else is to be kept; those of rank 0 are.
 
         Raises:
             RunFailed: if it cannot be written; the last complete one is still there.
@@ -87,14 +95,17 @@ class Checkpoints:
                 self._sweep()
                 temporary.mkdir(parents=True)
             runtime.barrier()
-            engine.checkpoint_engine = _DurableEngine()
-            engine.save_checkpoint(str(temporary), tag=_ENGINE, save_latest=False)
+            for name, engine in engines.items():
+                engine.checkpoint_engine = _DurableEngine()
+                engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
             own = temporary / f"rank-{runtime.rank}.pt"
             torch.save(random_state(), own)
             durable.sync(own)
             runtime.barrier()
             if runtime.is_main:
                 durable.write_json(temporary / STATE, asdict(state))
+                torch.save(dict(tensors), temporary / TENSORS)
+                durable.sync(temporary / TENSORS)
                 sizes = {
                     str(file.relative_to(temporary)): file.stat().st_size for file in durable.files_below(temporary)
                 }
@@ -105,39 +116,47 @@ class Checkpoints:
             runtime.barrier()
         return target
 
-    def load(self, checkpoint: Checkpoint, engine: Any, state: TrainState, runtime: Runtime) -> TrainState:
-        """Put engine and random generators back and return the state; `state` is what the run would start with.
+    def load(
+        self, checkpoint: Checkpoint, engines: Mapping[str, Any], state: TrainState, runtime: Runtime
+    ) -> tuple[TrainState, dict[str, Tensor]]:
+        """Put engines and random generators back and return state and tensors; `state` is what a run starts with.
 
         On as many ranks as saved it this is exact. Another number of ranks gets the same weights and optimiser states,
         and random generators as they are at the start.
 
         Raises:
-            Refused: if the checkpoint was made with another ZeRO stage or precision.
+            Refused: if the checkpoint was made with another ZeRO stage, precision or other networks.
             RunFailed: if it cannot be read.
         """
-        saved = TrainState(**json.loads((checkpoint.folder / STATE).read_text(encoding="utf-8")))
-        for name in ("zero_stage", "precision"):
-            if getattr(saved, name) != getattr(state, name):
-                raise Refused(
-                    f"the checkpoint was made with {name.replace('_', ' ')} {getattr(saved, name)}, "
-                    f"this run has {getattr(state, name)}.",
-                    hint="Resume it as it was, or start a new run from its exported model.",
-                    where=str(checkpoint.folder),
-                )
+        saved = _state(checkpoint.folder)
+        _require_same_layout(saved, state, checkpoint.folder)
+        same_ranks = saved.world_size == runtime.world_size
         with explained(f"loading checkpoint {checkpoint.folder.name}"):
-            same_ranks = saved.world_size == runtime.world_size
-            if same_ranks or saved.zero_stage == 0:
-                path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=_ENGINE)
-            else:
-                tag = runtime.from_main(make_universal(checkpoint.folder, _ENGINE) if runtime.is_main else None)
-                with universal_loading(engine):
-                    path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=tag)
-            if path is None:
-                raise RunFailed("DeepSpeed found no checkpoint.", where=str(checkpoint.folder))
+            for name, engine in engines.items():
+                if same_ranks or saved.zero_stages[name] == 0:
+                    path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=name)
+                else:
+                    tag = runtime.from_main(make_universal(checkpoint.folder, name) if runtime.is_main else None)
+                    with universal_loading(engine):
+                        path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=tag)
+                if path is None:
+                    raise RunFailed(f"DeepSpeed found no checkpoint of the {name}.", where=str(checkpoint.folder))
             if same_ranks:
                 own = checkpoint.folder / f"rank-{runtime.rank}.pt"
                 restore_random_state(torch.load(own, weights_only=True))
-        return replace(saved, world_size=runtime.world_size)
+            tensors: dict[str, Tensor] = torch.load(checkpoint.folder / TENSORS, weights_only=True)
+        return replace(saved, world_size=runtime.world_size), tensors
+
+    def before(self, step: int) -> Checkpoint | None:
+        """Return the newest complete checkpoint from before a step, if there is one."""
+        return next(
+            (
+                Checkpoint(folder, _step(folder))
+                for folder in self._by_age()
+                if _step(folder) < step and _problem(folder) is None
+            ),
+            None,
+        )
 
     def _by_age(self) -> list[Path]:
         return sorted((path for path in self.folder.glob("step-*") if path.is_dir()), key=_step, reverse=True)
@@ -152,6 +171,33 @@ class Checkpoints:
         for folder in self._by_age():
             if folder not in complete[: self.keep]:
                 durable.remove_folder(folder)
+
+
+def _state(folder: Path) -> TrainState:
+    try:
+        return TrainState(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            "the checkpoint was made by another version of the program.",
+            hint="Resume it with that version, or start a new run from its exported model.",
+            where=str(folder),
+        ) from error
+
+
+def _require_same_layout(saved: TrainState, state: TrainState, folder: Path) -> None:
+    differs = [(f"precision {saved.precision}", state.precision)] if saved.precision != state.precision else []
+    for name in dict.fromkeys((*saved.zero_stages, *state.zero_stages)):
+        was, now = saved.zero_stages.get(name), state.zero_stages.get(name)
+        if was is None or now is None:
+            differs.append((f"no {name}" if was is None else f"a {name}", "one" if was is None else "none"))
+        elif was != now:
+            differs.append((f"ZeRO stage {was} of the {name}", str(now)))
+    for made_with, has in differs:
+        raise Refused(
+            f"the checkpoint was made with {made_with}, this run has {has}.",
+            hint="Resume it as it was, or start a new run from its exported model.",
+            where=str(folder),
+        )
 
 
 def _step(folder: Path) -> int:

@@ -14,7 +14,7 @@ from engine.data.packing import pack
 from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
-from engine.spec.models import SftSpec, TrainedSpec
+from engine.spec.models import PpoSpec, SftSpec, TrainedSpec
 from engine.train import durable, models
 from engine.train.batches import Row
 from engine.train.evaluation import Question
@@ -102,5 +102,6 @@ def load_tokenizer(spec: TrainedSpec, run_dir: Path, ranks: Runtime) -> Any:
 def _train_tokenizer(spec: TrainedSpec, folder: Path) -> None:
     temporary = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
+    assert not isinstance(spec, PpoSpec)  # a policy is not made from scratch
     train_tokenizer(spec.model.tokenizer, spec.data).save_pretrained(temporary)
     durable.replace_folder(temporary, folder)

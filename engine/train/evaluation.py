@@ -44,13 +44,14 @@ class Evaluation:
 
 @contextmanager
 def evaluating(engine: Any) -> Iterator[None]:
-    """Compute without dropout and without gradients."""
+    """Compute without dropout and without gradients; afterwards the network or engine is as it was."""
+    training = engine.training
     engine.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        engine.train()
+        engine.train(training)
 
 
 def mean_sums(

@@ -25,6 +25,7 @@ class Journal:
     """The telemetry of one attempt. On ranks other than 0 it says nothing."""
 
     def __init__(self, run_dir: Path, attempt: int, *, speaks: bool) -> None:
+        self.attempt = attempt
         self._writer = TelemetryWriter(run_dir, attempt) if speaks else None
         self._progress = run_dir / f"attempt-{attempt}" / "progress.json"
         self._pulse = -math.inf

@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.errors import ExitCode, PlumblineError, Refused
 from engine.spec.loading import load_spec
 from engine.spec.models import TrainedSpec
+from engine.spec.references import require_none
 from engine.spec.resolve import with_absolute_paths
 from engine.train import environment
 
@@ -33,6 +34,7 @@ def train(
     spec = with_absolute_paths(load_spec(spec_path, overrides), spec_path.resolve().parent)
     if not isinstance(spec, TrainedSpec):
         raise Refused(f"experiments of kind {spec.kind} cannot run yet.", where=str(spec_path))
+    require_none(spec, str(spec_path))
     environment.prepare()
     folder = (run_dir or spec_path.parent / "runs" / (spec.name or spec_path.stem)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,8 +53,8 @@ def _outcome(spec: TrainedSpec, run_dir: Path, attempt: int) -> int:
 
         from engine.train import loop
 
-        trainer = importlib.import_module(f"engine.train.{spec.kind}")  # one file a kind
-        return loop.run(spec, run_dir, attempt, trainer.objective)
+        kind = importlib.import_module(f"engine.train.{spec.kind}")  # a file or a package a kind
+        return loop.run(spec, run_dir, attempt, kind.trainer)
     except KeyboardInterrupt:  # before the loop listens to signals
         return ExitCode.INTERRUPTED
     except BaseException as error:

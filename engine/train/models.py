@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ from torch import nn
 
 from engine.errors import InvalidInput, NotFound
 from engine.spec.sections import Architecture, Model, Train
+from engine.train import machine
+from engine.train.adapters import recomputing_alike, with_adapters
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def require_model_folder(path: Path) -> None:
@@ -68,19 +74,20 @@ def build_model(model: Model, tokenizer: Any, train: Train, *, seed: int, zero_c
     """Return the causal language model, whole on the CPU, or partitioned if it is loaded under ZeRO 3.
 
     A model from scratch is always made whole, with the same seed on each rank: making it in parts would draw other
-    weights under ZeRO 3 than without it.
+    weights under ZeRO 3 than without it. With `model.lora` all that trains are adapters.
+
+    Raises:
+        InvalidInput: if the model cannot be loaded, or this machine cannot compute it as the spec says.
     """
     from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
+    machine.require(model, train)
     if model.architecture is not None:
-        network = _from_architecture(LlamaForCausalLM, model.architecture, tokenizer, seed)
+        network = _from_architecture(LlamaForCausalLM, model, tokenizer, seed)
     else:
-        assert model.path is not None
-        network, _ = _from_folder(AutoModelForCausalLM, Path(model.path), train, zero_config)
+        network, _ = _from_folder(AutoModelForCausalLM, model, train, zero_config)
         _fit_vocabulary(network, tokenizer)
-    if train.gradient_checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
-    return network
+    return _completed(network, model, train, seed, heads=())
 
 
 def build_reward_model(
@@ -91,19 +98,20 @@ def build_reward_model(
     A folder that holds a reward model keeps its head; any other one, and a model from scratch, gets a new head with
     weights from N(0, 1/√(width + 1)) (Huang et al. 2024). The tokenizer's pad token is not its end-of-sequence token.
 
+    With `model.lora` all that trains are adapters and the head.
+
     Raises:
-        InvalidInput: if the model cannot be loaded, or has no head for sequence classification.
+        InvalidInput: if the model cannot be loaded, has no head for sequence classification, or this machine cannot
+            compute it as the spec says.
     """
     from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
 
+    machine.require(model, train)
     if model.architecture is not None:
-        network = _from_architecture(LlamaForSequenceClassification, model.architecture, tokenizer, seed, num_labels=1)
+        network = _from_architecture(LlamaForSequenceClassification, model, tokenizer, seed, num_labels=1)
         missing = {"score.weight"}
     else:
-        assert model.path is not None
-        network, missing = _from_folder(
-            AutoModelForSequenceClassification, Path(model.path), train, zero_config, num_labels=1
-        )
+        network, missing = _from_folder(AutoModelForSequenceClassification, model, train, zero_config, num_labels=1)
         _fit_vocabulary(network, tokenizer)
     head = getattr(network, "score", None)
     if not isinstance(head, nn.Linear):
@@ -116,9 +124,15 @@ def build_reward_model(
         _start_head(head, seed)
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     network.config.pad_token_id = tokenizer.pad_token_id
+    return _completed(network, model, train, seed, heads=("score",))
+
+
+def _completed(network: Any, model: Model, train: Train, seed: int, *, heads: Sequence[str]) -> nn.Module:
     if train.gradient_checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
-    return network
+        network.activation_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": partial(recomputing_alike, network)}
+        )
+    return network if model.lora is None else with_adapters(network, model.lora, seed=seed, keep=heads)
 
 
 def _start_head(head: nn.Linear, seed: int) -> None:
@@ -134,11 +148,10 @@ def _start_head(head: nn.Linear, seed: int) -> None:
             head.weight.copy_(drawn)
 
 
-def _from_architecture(
-    network_type: Any, architecture: Architecture, tokenizer: Any, seed: int, **settings: Any
-) -> Any:
+def _from_architecture(network_type: Any, model: Model, tokenizer: Any, seed: int, **settings: Any) -> Any:
     from transformers import LlamaConfig
 
+    architecture = model.architecture or Architecture()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden_size,
@@ -153,6 +166,7 @@ def _from_architecture(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **_attention(model),
         **settings,
     )
     torch.manual_seed(seed)
@@ -160,9 +174,10 @@ def _from_architecture(
 
 
 def _from_folder(
-    network_type: Any, folder: Path, train: Train, zero_config: dict[str, Any], **settings: Any
+    network_type: Any, model: Model, train: Train, zero_config: dict[str, Any], **settings: Any
 ) -> tuple[Any, set[str]]:
     """Return the network, and the names of the weights that the folder lacks."""
+    folder = Path(model.path or "")
     require_model_folder(folder)
     partitioning = None
     if train.zero_stage == 3:
@@ -170,14 +185,20 @@ def _from_folder(
 
         # While this object lives, from_pretrained partitions each weight as it reads it.
         partitioning = HfDeepSpeedConfig(zero_config)
-    dtype = torch.bfloat16 if train.precision == "bf16" else torch.float32
+    settings |= {"dtype": _DTYPES[train.precision], **_attention(model)}
     try:
-        network, report = network_type.from_pretrained(folder, dtype=dtype, output_loading_info=True, **settings)
+        network, report = network_type.from_pretrained(folder, output_loading_info=True, **settings)
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise InvalidInput(f"the model cannot be loaded: {error}", where=str(folder)) from error
     finally:
         del partitioning
     return network, set(report["missing_keys"])
+
+
+def _attention(model: Model) -> dict[str, str]:
+    """Return the argument of transformers that chooses the code for attention; none leaves it the choice."""
+    names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+    return {} if model.attention == "auto" else {"attn_implementation": names[model.attention]}
 
 
 def _fit_vocabulary(network: Any, tokenizer: Any) -> None:
@@ -194,14 +215,21 @@ def longest_sequence(network: Any) -> int | None:
     return getattr(network.config.get_text_config(), "max_position_embeddings", None)
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the parameters in groups for AdamW: no weight decay on norms and biases, which are one-dimensional."""
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in network.parameters():
+def parameter_groups(
+    network: nn.Module, weight_decay: float, *, part_of: Callable[[str], str] | None = None
+) -> list[dict[str, Any]]:
+    """Return what trains in groups for AdamW: no weight decay on norms and biases, which are one-dimensional.
+
+    part_of: names the part that a parameter belongs to, by its name; each part has groups of its own.
+    """
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             # A parameter that ZeRO 3 has partitioned is flat and empty; its real shape is kept beside it.
             shape = getattr(parameter, "ds_shape", parameter.shape)
-            (decayed if len(shape) > 1 else others).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+            part = "" if part_of is None else part_of(name)
+            groups.setdefault((part, len(shape) > 1), []).append(parameter)
+    return [
+        {"params": groups[part, decays], "weight_decay": weight_decay if decays else 0.0, "part": part}
+        for part, decays in sorted(groups, key=lambda key: (key[0], not key[1]))
+    ]

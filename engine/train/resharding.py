@@ -12,8 +12,6 @@ from typing import Any
 
 from engine.errors import RunFailed
 
-_UNIVERSAL = "universal"
-
 
 def make_universal(checkpoint: Path, tag: str) -> str:
     """Convert DeepSpeed's files below `checkpoint/tag` to its universal layout and return that one's tag.
@@ -21,7 +19,7 @@ def make_universal(checkpoint: Path, tag: str) -> str:
     Raises:
         RunFailed: if DeepSpeed's converter fails.
     """
-    target = checkpoint / _UNIVERSAL
+    target = checkpoint / f"{tag}-universal"
     shutil.rmtree(target, ignore_errors=True)
     converter = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state"]
     outcome = subprocess.run(
@@ -33,7 +31,7 @@ def make_universal(checkpoint: Path, tag: str) -> str:
     if outcome.returncode != 0:
         said = outcome.stderr.strip().splitlines() or ["it says nothing"]
         raise RunFailed(f"the checkpoint cannot be spread over other ranks: {said[-1]}.", where=str(checkpoint))
-    return _UNIVERSAL
+    return target.name
 
 
 @contextmanager

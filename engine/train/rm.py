@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ from engine.rl.preference import (
 from engine.spec.models import RmSpec
 from engine.train import models
 from engine.train.dataset import load_tokenizer
-from engine.train.evaluation import Evaluation, Sample
+from engine.train.evaluation import Evaluation, Sample, evaluating
+from engine.train.journal import Journal
 from engine.train.objective import Objective
-from engine.train.runtime import Runtime
+from engine.train.runtime import Runtime, explained
 from engine.train.scoring import padded, score_all, scores_of
+from engine.train.supervised import SupervisedTrainer
 
 # The most reference answers that mean and deviation of the scores are measured on.
 REFERENCES = 1024
@@ -85,6 +88,10 @@ class RmObjective(Objective[Pair]):
     def weight(self, rows: Sequence[Pair]) -> float:
         """Return the number of pairs."""
         return len(rows)
+
+    def width(self, row: Pair) -> int:
+        """Return the tokens that both answers take in a batch, whose rows are as long as the longer one."""
+        return 2 * max(len(row.chosen), len(row.rejected))
 
     def sums(self, engine: Any, rows: Sequence[Pair]) -> dict[str, Tensor]:
         """Return summed loss in nats, correct pairs, and summed lead of the chosen answers."""
@@ -139,7 +146,10 @@ class RmObjective(Objective[Pair]):
 
     def _scores(self, engine: Any, sequences: Sequence[Tensor]) -> Tensor:
         size = 2 * self.spec.train.micro_batch_size  # as many sequences as in training
-        return score_all(engine, sequences, self.ranks, micro_batch_size=size, pad_id=self.tokenizer.pad_token_id)
+        pad_id = self.tokenizer.pad_token_id
+        with evaluating(engine):
+            score = partial(scores_of, engine.module)
+            return score_all(score, sequences, self.ranks, micro_batch_size=size, pad_id=pad_id)
 
 
 def _moments(scores: Tensor) -> Moments:
@@ -155,6 +165,8 @@ def _accuracy_by_group(rows: Sequence[Pair], correct: Tensor) -> dict[str, float
     return {f"eval_accuracy/{group}": sum(groups[group]) / len(groups[group]) for group in sorted(largest)}
 
 
-def objective(spec: RmSpec, run_dir: Path, ranks: Runtime) -> RmObjective:
-    """Read and tokenise the pairs of a spec. Raises InvalidInput if they are broken."""
-    return RmObjective(spec, run_dir, ranks)
+def trainer(spec: RmSpec, run_dir: Path, ranks: Runtime, journal: Journal) -> SupervisedTrainer:
+    """Read the pairs and build the model. Raises InvalidInput if they are broken."""
+    with explained("reading the data"):
+        objective = RmObjective(spec, run_dir, ranks)
+    return SupervisedTrainer(spec, objective, run_dir, ranks, journal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from engine.train.batches import micro_steps, share
-from engine.train.evaluation import evaluating
 from engine.train.runtime import Runtime
 
 
@@ -45,15 +44,22 @@ class _Numbered:
 
 
 def score_all(
-    engine: Any, sequences: Sequence[Tensor], ranks: Runtime, *, micro_batch_size: int, pad_id: int
+    score: Callable[[Tensor], Tensor],
+    sequences: Sequence[Tensor],
+    ranks: Runtime,
+    *,
+    micro_batch_size: int,
+    pad_id: int,
 ) -> Tensor:
-    """Return the score of each sequence, float64 [sequences], on every rank. Called by all ranks together."""
+    """Return the score of each sequence, float64 [sequences], on every rank. Called by all ranks together.
+
+    `score` returns the scores [batch] of padded token ids.
+    """
     numbered = [_Numbered(number, ids) for number, ids in enumerate(sequences)]
     parts = micro_steps(len(numbered), world_size=ranks.world_size, micro_batch_size=micro_batch_size)
     own: list[tuple[int, float]] = []
-    with evaluating(engine):
-        for part in share(numbered, rank=ranks.rank, world_size=ranks.world_size, parts=parts):
-            scores = scores_of(engine.module, padded([one.ids for one in part], pad_id, ranks.device))
-            own += zip((one.number for one in part), scores.tolist(), strict=False)
+    for part in share(numbered, rank=ranks.rank, world_size=ranks.world_size, parts=parts):
+        scores = score(padded([one.ids for one in part], pad_id, ranks.device))
+        own += zip((one.number for one in part), scores.tolist(), strict=False)
     by_number = sorted(pair for mine in ranks.from_all(own) for pair in mine)
     return torch.tensor([score for _, score in by_number], dtype=torch.float64)

@@ -14,9 +14,11 @@ from engine.train import models
 from engine.train.batches import Row, collate
 from engine.train.dataset import load_dataset
 from engine.train.evaluation import Evaluation, answers, mean_sums
+from engine.train.journal import Journal
 from engine.train.loss import summed_loss, takes_logits_to_keep
 from engine.train.objective import Objective
-from engine.train.runtime import Runtime
+from engine.train.runtime import Runtime, explained
+from engine.train.supervised import SupervisedTrainer
 
 
 class SftObjective(Objective[Row]):
@@ -54,6 +56,8 @@ class SftObjective(Objective[Row]):
         return Evaluation(metrics={"eval_loss": loss, "eval_perplexity": math.exp(min(loss, 700.0))}, samples=written)
 
 
-def objective(spec: SftSpec, run_dir: Path, ranks: Runtime) -> SftObjective:
-    """Read and tokenise the data of a spec. Raises InvalidInput if it is broken."""
-    return SftObjective(spec, run_dir, ranks)
+def trainer(spec: SftSpec, run_dir: Path, ranks: Runtime, journal: Journal) -> SupervisedTrainer:
+    """Read the data and build the model. Raises InvalidInput if they are broken."""
+    with explained("reading the data"):
+        objective = SftObjective(spec, run_dir, ranks)
+    return SupervisedTrainer(spec, objective, run_dir, ranks, journal)

@@ -16,6 +16,7 @@ MakeSpec = Callable[..., Path]
 
 TRAIN_ROWS, EVAL_ROWS = 41, 7
 TRAIN_PAIRS, EVAL_PAIRS = 33, 9
+TRAIN_PROMPTS, EVAL_PROMPTS = 17, 5
 NAMES = ["ada", "bo", "cy", "dee", "eli", "fay", "gus", "hal"]
 PLACES = ["oslo", "rome", "lima", "cairo", "perth"]
 
@@ -142,15 +143,91 @@ def make_rm_spec(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeS
 
 
 @pytest.fixture(scope="session")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.jsonl and eval.jsonl: questions of different lengths with accepted answers and passages."""
+    folder = tmp_path_factory.mktemp("prompts")
+    draw = random.Random(2)
+
+    def row(number: int) -> dict[str, Any]:
+        friends = " and ".join(draw.sample(NAMES, draw.randint(1, 4)))
+        place = draw.choice(PLACES)
+        return {
+            "prompt": f"where did {friends} travel ?",
+            "answers": [f"to {place} ."],
+            "evidence": f"{friends} went to {place} .",
+            "group": ("near", "far")[number % 2],
+        }
+
+    for name, count in (("train", TRAIN_PROMPTS), ("eval", EVAL_PROMPTS)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in range(count)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_ppo_spec(
+    prompts: Path, data: Path, causal: Path, reward_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> MakeSpec:
+    """Return a function that writes the spec of a PPO run; `settings` go over its sections, the rest over `train`."""
+
+    text = {"train": str(data / "train.jsonl"), "max_length": 64}
+    folder = tmp_path_factory.mktemp("ppo-specs")
+
+    def make(*, settings: dict[str, Any] | None = None, **train: Any) -> Path:
+        spec: dict[str, Any] = {
+            "kind": "ppo",
+            "seed": 3,
+            "model": {"path": str(causal)},
+            "rewards": {
+                "judge": {"clip": 3.0},
+                "short": {"kind": "length", "target": 2, "weight": 0.1, "normalise": "running"},
+            },
+            "data": {
+                "train": str(prompts / "train.jsonl"),
+                "eval": str(prompts / "eval.jsonl"),
+                "max_response_length": 6,
+            },
+            "rollout": {"prompts": 7, "samples_per_prompt": 2, "batch_size": 5, "temperature": 0.8},
+            "ppo": {"inner_epochs": 2, "kl_target": 0.5, "kl_horizon": 500.0},
+            "critic": {"lr": 5e-3},
+            "train": train_settings({"batch_size": 9, "lr": 3e-3, "steps": 3} | train),
+        }
+        for section, changed in (settings or {}).items():
+            replaces = section == "rewards" or not isinstance(changed, dict)
+            spec[section] = changed if replaces else spec.get(section, {}) | changed
+        if "ptx" in spec:
+            spec["ptx"] = {"data": text, "batch_size": 5} | spec["ptx"]
+        for term in spec["rewards"].values():
+            if term.get("kind", "model") == "model":
+                term.setdefault("path", str(reward_model))
+        return write_spec(folder, spec)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def causal(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a causal language model and its tokenizer, as an SFT run exports them."""
+    from transformers import LlamaForCausalLM
+
+    return _saved(LlamaForCausalLM, pairs, tmp_path_factory.mktemp("causal"), seed=5)
+
+
+@pytest.fixture(scope="session")
+def reward_model(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a reward model, as an RM run exports it."""
+    from transformers import LlamaForSequenceClassification
+
+    settings = {"num_labels": 1, "reward_mean": 0.2, "reward_std": 0.5}
+    return _saved(LlamaForSequenceClassification, pairs, tmp_path_factory.mktemp("reward"), seed=6, **settings)
+
+
+def _saved(network_type: Any, pairs: Path, folder: Path, *, seed: int, **settings: Any) -> Path:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
 
     from engine.data.tokenizers import train_tokenizer
     from engine.spec.models import PreferenceData
 
-    folder = tmp_path_factory.mktemp("causal")
     tokenizer = train_tokenizer(None, PreferenceData(train=str(pairs / "train.jsonl")))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -162,8 +239,9 @@ def causal(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.15,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **settings,
     )
-    torch.manual_seed(5)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    torch.manual_seed(seed)
+    network_type(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -36,11 +36,11 @@ def samples(run_dir: Path) -> list[dict[str, Any]]:
     return _lines(run_dir / "samples.jsonl")
 
 
-def weights(run_dir: Path) -> dict[str, Tensor]:
+def weights(run_dir: Path, folder: str = "export") -> dict[str, Tensor]:
     """Return the exported weights."""
     from safetensors.torch import load_file
 
-    return load_file(run_dir / "export" / "model.safetensors")
+    return load_file(run_dir / folder / "model.safetensors")
 
 
 def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

@@ -138,7 +138,7 @@ def _serve() -> None:
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import engine.train.loop
+    import engine.train.ppo.loop
     import engine.train.rm
     import engine.train.sft  # noqa: F401
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.spec.sections import Train
 from engine.train.deepspeed_config import deepspeed_config
 
@@ -23,9 +25,22 @@ def test_offload_names_the_host_and_never_asks_for_a_compiled_optimiser() -> Non
     assert config["zero_force_ds_cpu_optimizer"] is False
 
 
-def test_bf16_sums_gradients_in_fp32_wherever_deepspeed_can() -> None:
+def test_a_disk_takes_the_place_of_the_host_for_what_is_offloaded() -> None:
+    train = Train(zero_stage=3, offload_optimizer=True, nvme_path="/nvme/states")
+    zero = deepspeed_config(train, world_size=1, micro_steps=1)["zero_optimization"]
+    assert zero == {"stage": 3, "offload_optimizer": {"device": "nvme", "nvme_path": "/nvme/states"}}
+
+
+def test_fp16_scales_the_loss_by_what_the_gradients_allow() -> None:
+    config = deepspeed_config(Train(precision="fp16"), world_size=2, micro_steps=1)
+    assert config["fp16"] == {"enabled": True, "loss_scale": 0} and not config["bf16"]["enabled"]
+    assert not deepspeed_config(Train(), world_size=2, micro_steps=1)["fp16"]["enabled"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_sums_gradients_in_fp32_wherever_deepspeed_can(precision: str) -> None:
     for stage in (1, 2, 3):
-        config = deepspeed_config(Train(zero_stage=stage, precision="bf16"), world_size=2, micro_steps=1)
-        assert config["bf16"] == {"enabled": True}
+        config = deepspeed_config(Train(zero_stage=stage, precision=precision), world_size=2, micro_steps=1)
+        assert config[precision]["enabled"]
         assert config["data_types"] == {"grad_accum_dtype": "fp32"}
     assert "data_types" not in deepspeed_config(Train(zero_stage=0, precision="bf16"), world_size=2, micro_steps=1)

@@ -114,4 +114,4 @@ def test_a_checkpoint_of_another_zero_stage_is_refused_in_one_sentence(
     assert start(server, make_spec(zero_stage=1), tmp_path / "run").wait() == [0, 0]
     job = start(server, make_spec(zero_stage=2), tmp_path / "run")
     assert job.wait() == [4, 4]
-    assert "made with zero stage 1, this run has 2" in job.log().splitlines()[-1]
+    assert "made with ZeRO stage 1 of the model, this run has 2" in job.log().splitlines()[-1]

@@ -1,0 +1,19 @@
+"""Proximal policy optimisation: rollouts, rewards by term, and the updates of policy and critic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.spec.models import PpoSpec
+    from engine.train.journal import Journal
+    from engine.train.ppo.loop import PpoTrainer
+    from engine.train.runtime import Runtime
+
+
+def trainer(spec: PpoSpec, run_dir: Path, ranks: Runtime, journal: Journal) -> PpoTrainer:
+    """Read the prompts and build the networks. Raises InvalidInput if they are broken or do not fit together."""
+    from engine.train.ppo.loop import PpoTrainer
+
+    return PpoTrainer(spec, run_dir, ranks, journal)
