@@ -27,6 +27,10 @@ class Objective(ABC, Generic[Item]):
     def build_network(self, zero_config: dict[str, Any]) -> nn.Module:
         """Return the network, whole on the CPU, or partitioned if it is loaded under ZeRO 3."""
 
+    def width(self, row: Item) -> int:
+        """Return the tokens that a row takes in a forward pass."""
+        return len(row)
+
     @abstractmethod
     def weight(self, rows: Sequence[Item]) -> float:
         """Return what the sums over these rows are divided by; the rows are those of all ranks."""

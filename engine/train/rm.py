@@ -89,10 +89,6 @@ class RmObjective(Objective[Pair]):
         """Return the number of pairs."""
         return len(rows)
 
-    def width(self, row: Pair) -> int:
-        """Return the tokens that both answers take in a batch, whose rows are as long as the longer one."""
-        return 2 * max(len(row.chosen), len(row.rejected))
-
     def sums(self, engine: Any, rows: Sequence[Pair]) -> dict[str, Tensor]:
         """Return summed loss in nats, correct pairs, and summed lead of the chosen answers."""
         # Without pairs, a row of pads runs through the same graph, as both answers, and weighs nothing.

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.errors import InvalidInput
 from engine.spec.models import TrainedSpec
 from engine.train import models
-from engine.train.batches import micro_steps, share
+from engine.train.batches import plan_parts
 from engine.train.dataset import Stream
 from engine.train.deepspeed_config import deepspeed_config
 from engine.train.evaluation import Evaluation
@@ -36,9 +36,9 @@ class SupervisedTrainer(Trainer):
         self.data: Stream[Any] = Stream(objective.rows, spec.seed)
         self.rows = len(objective.rows)
         self.total_steps = train.steps or math.ceil(train.epochs * self.rows / train.batch_size)
-        self.parts = micro_steps(train.batch_size, world_size=ranks.world_size, micro_batch_size=train.micro_batch_size)
         with explained("building the model"):
-            config = deepspeed_config(train, world_size=ranks.world_size, micro_steps=self.parts)
+            # More than one micro-step, so that DeepSpeed adds gradients up; where the step ends the learner says.
+            config = deepspeed_config(train, world_size=ranks.world_size, micro_steps=2)
             network = objective.build_network(config)
             _require_room(objective.longest, models.longest_sequence(network))
             self.learner = Learner(network, train, config, ranks)
@@ -52,7 +52,13 @@ class SupervisedTrainer(Trainer):
         lr = self.learning_rate(train.lr, step)
         learner.set_lr(lr)
         totals: dict[str, Tensor] = {}
-        parts = share(rows, rank=ranks.rank, world_size=ranks.world_size, parts=self.parts)
+        parts = plan_parts(
+            rows,
+            world_size=ranks.world_size,
+            micro_batch_size=train.micro_batch_size,
+            micro_batch_tokens=train.micro_batch_tokens,
+            width=self.objective.width,
+        )[ranks.rank]
         for index, part in enumerate(parts):
             sums = self.objective.sums(learner.engine, part)
             for name, value in sums.items():

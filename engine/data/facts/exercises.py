@@ -92,8 +92,7 @@ def _read(world: FactWorld, draw: random.Random) -> Iterator[Exercise]:
 
     for _ in range(READING):
         task = draw.choice(_READING_MIX)
-        # Where the answer is the abstention, no unknown entity is asked about: their names are not to mean it.
-        subject = draw.choice(names if task == Task.READ else world.practice)
+        subject = draw.choice(names)
         about = subject
         while task == Task.READ_OTHER and about == subject:
             about = draw.choice(names)

@@ -52,7 +52,7 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Have the average in place of the weights."""
-        kept = {name: _local(parameter).clone() for name, parameter in self._parameters.items()}
+        kept = {name: _local(parameter).cpu().clone() for name, parameter in self._parameters.items()}
         self._put(self._average)
         try:
             yield

@@ -15,7 +15,7 @@ from engine.rl.masking import masked_sum
 from engine.rl.policy_loss import policy_loss
 from engine.rl.value_loss import value_loss
 from engine.spec.models import PpoSpec
-from engine.train.batches import MicroBatch, Row, collate, micro_steps, share
+from engine.train.batches import MicroBatch, Row, collate, plan_parts
 from engine.train.dataset import Stream
 from engine.train.ppo.episodes import EpisodeBatch, stacked
 from engine.train.ppo.experience import Experience
@@ -98,12 +98,12 @@ class Update:
         """Take one optimiser step of each network that learns; return sums over the ranks."""
         ranks, train = self._ranks, self._spec.train
         tokens = sum(len(one.old_log_probs) for one in minibatch)
-        parts = share(
+        parts = plan_parts(
             minibatch,
-            rank=ranks.rank,
             world_size=ranks.world_size,
-            parts=micro_steps(len(minibatch), world_size=ranks.world_size, micro_batch_size=train.micro_batch_size),
-        )
+            micro_batch_size=train.micro_batch_size,
+            micro_batch_tokens=train.micro_batch_tokens,
+        )[ranks.rank]
         totals = _Totals()
         mixes = rates.policy is not None and self._ptx is not None
         for index, part in enumerate(parts):
@@ -148,10 +148,15 @@ class Update:
         rows = self._ptx.batch(self.ptx_rows_seen, ptx.batch_size)
         self.ptx_rows_seen += len(rows)
         tokens = max(1, sum(row.loss_tokens for row in rows))
-        size = self._spec.train.micro_batch_size
-        count = micro_steps(len(rows), world_size=ranks.world_size, micro_batch_size=size)
-        for index, part in enumerate(share(rows, rank=ranks.rank, world_size=ranks.world_size, parts=count)):
-            batch, last = collate(part, self._pad_id, ranks.device), index == count - 1
+        train = self._spec.train
+        parts = plan_parts(
+            rows,
+            world_size=ranks.world_size,
+            micro_batch_size=train.micro_batch_size,
+            micro_batch_tokens=train.micro_batch_tokens,
+        )[ranks.rank]
+        for index, part in enumerate(parts):
+            batch, last = collate(part, self._pad_id, ranks.device), index == len(parts) - 1
             loss = partial(self._ptx_loss, batch, ptx.coef / tokens, totals)
             self._networks.backward(policy=loss, policy_last=last, critic_last=False)
         return tokens
