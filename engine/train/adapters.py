@@ -105,6 +105,9 @@ def adapters_of(network: nn.Module) -> list[str]:
 def using_adapter(network: nn.Module, name: str | None) -> Iterator[None]:
     """Compute with one of the adapters, or with none of them. What trains stays the same."""
     before = _in_use(network)
+    if before == name:
+        yield
+        return
     _use(network, name)
     try:
         yield

@@ -18,7 +18,7 @@ from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchChe
 from torch import Tensor
 
 from engine.errors import Refused, RunFailed
-from engine.train import durable
+from engine.train import disk_states, durable
 from engine.train.resharding import make_universal, universal_loading
 from engine.train.runtime import Runtime, explained, random_state, restore_random_state
 
@@ -97,7 +97,11 @@ class Checkpoints:
             runtime.barrier()
             for name, engine in engines.items():
                 engine.checkpoint_engine = _DurableEngine()
-                engine.save_checkpoint(str(temporary), tag=name, save_latest=False)
+                engine.save_checkpoint(
+                    str(temporary), tag=name, save_latest=False, exclude_frozen_parameters=_leaves_out_frozen(engine)
+                )
+                if disk_states.on_disk(engine):
+                    disk_states.save_states(engine, temporary / name, runtime.rank)
             own = temporary / f"rank-{runtime.rank}.pt"
             torch.save(random_state(), own)
             durable.sync(own)
@@ -133,14 +137,8 @@ class Checkpoints:
         same_ranks = saved.world_size == runtime.world_size
         with explained(f"loading checkpoint {checkpoint.folder.name}"):
             for name, engine in engines.items():
-                if same_ranks or saved.zero_stages[name] == 0:
-                    path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=name)
-                else:
-                    tag = runtime.from_main(make_universal(checkpoint.folder, name) if runtime.is_main else None)
-                    with universal_loading(engine):
-                        path, _ = engine.load_checkpoint(str(checkpoint.folder), tag=tag)
-                if path is None:
-                    raise RunFailed(f"DeepSpeed found no checkpoint of the {name}.", where=str(checkpoint.folder))
+                reshards = not same_ranks and saved.zero_stages[name] > 0
+                _load_engine(engine, checkpoint.folder, name, runtime, reshards=reshards)
             if same_ranks:
                 own = checkpoint.folder / f"rank-{runtime.rank}.pt"
                 restore_random_state(torch.load(own, weights_only=True))
@@ -171,6 +169,30 @@ class Checkpoints:
         for folder in self._by_age():
             if folder not in complete[: self.keep]:
                 durable.remove_folder(folder)
+
+
+def _load_engine(engine: Any, folder: Path, name: str, runtime: Runtime, *, reshards: bool) -> None:
+    strict = not _leaves_out_frozen(engine)
+    if disk_states.on_disk(engine):
+        disk_states.require_same_ranks(folder, same_ranks=not reshards)
+    if reshards:
+        tag = runtime.from_main(make_universal(folder, name) if runtime.is_main else None)
+        with universal_loading(engine):
+            path, _ = engine.load_checkpoint(str(folder), tag=tag, load_module_strict=strict)
+    else:
+        path, _ = engine.load_checkpoint(str(folder), tag=name, load_module_strict=strict)
+    if path is None:
+        raise RunFailed(f"DeepSpeed found no checkpoint of the {name}.", where=str(folder))
+    if disk_states.on_disk(engine):
+        disk_states.load_states(engine, folder / name, runtime.rank)
+
+
+def _leaves_out_frozen(engine: Any) -> bool:
+    """Whether what does not train is left out: the weights under adapters, which their folder has.
+
+    ZeRO 3 keeps them: its converter for another number of ranks wants all there is.
+    """
+    return engine.zero_optimization_stage() < 3 and not all(p.requires_grad for p in engine.module.parameters())
 
 
 def _state(folder: Path) -> TrainState:

@@ -37,18 +37,18 @@ def save_states(engine: Any, folder: Path, rank: int) -> None:
         copied.unlink()
 
 
-def load_states(engine: Any, folder: Path, rank: int, *, same_ranks: bool) -> None:
-    """Put the states that `save_states` wrote into an engine that DeepSpeed has loaded the rest of.
-
-    Raises:
-        Refused: if they were saved on another number of ranks.
-    """
+def require_same_ranks(folder: Path, *, same_ranks: bool) -> None:
+    """Raise Refused if states of a disk were saved on another number of ranks."""
     if not same_ranks:
         raise Refused(
             "optimiser states that were on disks (train.nvme_path) cannot be spread over another number of ranks.",
             hint="Resume on as many ranks, or start a new run from the exported model.",
             where=str(folder),
         )
+
+
+def load_states(engine: Any, folder: Path, rank: int) -> None:
+    """Put the states that `save_states` wrote into an engine that DeepSpeed has loaded the rest of."""
     source = folder / _name(rank)
     optimizer = engine.optimizer
     optimizer.checkpoint_event_prologue()  # small weights stand whole on each rank: as they were

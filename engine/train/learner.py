@@ -50,6 +50,7 @@ class Learner:
             # too late. Moments that are not there yet are made at the first real step.
             self.engine.basic_optimizer.state.clear()
         self.engine.train()
+        self.overflowed = False
 
     @property
     def network(self) -> nn.Module:
@@ -70,9 +71,14 @@ class Learner:
         self.engine.backward(loss * self.ranks.world_size, scale_wrt_gas=False)
 
     def step(self) -> float:
-        """Take an optimiser step with the gradient that was gathered, and return its norm before clipping."""
+        """Take an optimiser step with the gradient that was gathered, and return its norm before clipping.
+
+        Where fp16 overflowed, it changes nothing but the scale of the loss, and `overflowed` is true until the next.
+        """
         norm = self._unclipped_norm()
+        skipped = self.engine.skipped_steps
         self.engine.step()
+        self.overflowed = self.engine.skipped_steps > skipped
         return float(self.engine.get_global_grad_norm()) if norm is None else norm
 
     def _unclipped_norm(self) -> float | None:

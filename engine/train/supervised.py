@@ -66,14 +66,17 @@ class SupervisedTrainer(Trainer):
             learner.backward(sums["loss"] / weight, last=index == len(parts) - 1)
         *summed, stops = ranks.sum(*map(float, totals.values()), stop.requested)
         means = {name: value / weight for name, value in zip(totals, summed, strict=True)}
-        self.require_finite(step, loss=means["loss"])
+        if train.precision != "fp16":  # which may overflow, and skips the step then
+            self.require_finite(step, loss=means["loss"])
         norm = learner.step()
-        self.require_finite(step, loss=means["loss"], grad_norm=norm)
+        if not learner.overflowed:
+            self.require_finite(step, loss=means["loss"], grad_norm=norm)
+        overflow = {"overflow": float(learner.overflowed)} if train.precision == "fp16" else {}
         return StepOutcome(
             rows=len(rows),
             tokens=sum(map(len, rows)),
             samples=len(rows),
-            metrics={**means, "lr": lr, "grad_norm": norm},
+            metrics={**means, "lr": lr, "grad_norm": norm, **overflow},
             stops=stops > 0,
         )
 

@@ -55,8 +55,9 @@ def _rank(folder: Path, disk: str | None, loads: bool) -> None:
     ranks = runtime.start(60)
     learner = _learner(folder, disk, ranks)
     if loads:
-        learner.engine.load_checkpoint(str(folder), tag="it")
-        disk_states.load_states(learner.engine, folder / "it", ranks.rank, same_ranks=True)
+        if disk is not None:  # in memory, DeepSpeed would load all of it
+            learner.engine.load_checkpoint(str(folder), tag="it")
+        disk_states.load_states(learner.engine, folder / "it", ranks.rank)
     else:
         _losses(learner, ranks, range(2))
         learner.engine.save_checkpoint(str(folder), tag="it", save_latest=False)

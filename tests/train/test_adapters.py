@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import InvalidInput, NotFound
-from engine.spec.sections import Lora
+from engine.spec.sections import Lora, Model, Train
 from engine.train.adapters import (
     adapter_weights,
     adapters_of,
@@ -20,7 +20,7 @@ from engine.train.adapters import (
     with_adapters,
     write_adapter,
 )
-from engine.train.models import parameter_groups
+from engine.train.models import build_model, load_tokenizer, parameter_groups
 
 IDS = torch.arange(3, 19).reshape(2, 8)
 LORA = Lora(rank=4, alpha=16.0)
@@ -40,7 +40,7 @@ def logits(model: Any) -> Tensor:
 
 def disturb(model: Any, name: str) -> None:
     """Let an adapter change something, as training does."""
-    draw = torch.Generator().manual_seed(len(name))
+    draw = torch.Generator().manual_seed(sum(name.encode()))
     for key, parameter in model.named_parameters():
         if f".{name}." in key:
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw)
@@ -86,6 +86,7 @@ def test_each_adapter_computes_alone_and_switching_changes_nothing_that_trains(c
     for name in alone:
         disturb(both, name)
     assert adapters_of(both) == ["policy", "critic"]
+    assert not torch.allclose(alone["policy"], alone["critic"], atol=0.1)
     before = trained(both)
     assert sum(".policy." in name for name in before) == sum(".critic." in name for name in before) == len(before) / 2
     torch.testing.assert_close(logits(both), alone["policy"])
@@ -102,6 +103,29 @@ def test_each_adapter_computes_alone_and_switching_changes_nothing_that_trains(c
     assert {name for name, parameter in both.named_parameters() if parameter.grad is not None} == {
         name for name in before if ".critic." in name
     }
+
+
+@pytest.mark.parametrize("backward_under", ["policy", "critic"])
+def test_activations_are_recomputed_with_the_adapter_that_they_were_computed_with(
+    causal: Path, backward_under: str
+) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model, train = Model(path=str(causal), lora=LORA), Train(precision="fp32", gradient_checkpointing=checkpointing)
+        both: Any = build_model(model, load_tokenizer(causal), train, seed=0, zero_config={})
+        with_adapters(both, LORA, seed=0, name="policy")
+        with_adapters(both, LORA, seed=0, name="critic")
+        disturb(both, "policy")
+        disturb(both, "critic")
+        both.train()
+        with using_adapter(both, "critic"):
+            loss = both(input_ids=IDS, use_cache=False).logits.square().mean()
+        with using_adapter(both, backward_under):
+            loss.backward()
+        gradients.append({name: p.grad for name, p in both.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and all(".critic." in name for name in gradients[0])
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
 
 
 @pytest.mark.parametrize("kind", ["CausalLM", "SequenceClassification"])

@@ -42,4 +42,4 @@ def test_what_was_saved_goes_on_as_if_nothing_had_happened(causal: Path, tmp_pat
 
 def test_another_number_of_ranks_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be spread over another number of ranks"):
-        disk_states.load_states(None, tmp_path, 0, same_ranks=False)
+        disk_states.require_same_ranks(tmp_path, same_ranks=False)

@@ -123,7 +123,8 @@ class PpoTrainer(Trainer):
             if self.average is not None:
                 self.average.update()
         losses = {name: value for name, value in updated.items() if name.endswith(("_loss", "grad_norm"))}
-        self.require_finite(step, **losses)
+        if not updated.get("overflow"):
+            self.require_finite(step, **losses)
         if math.isfinite(statistics["kl"]):  # else the health rules say what happens
             self.controller = self.controller.stepped(statistics["kl"], len(episodes))
         return StepOutcome(

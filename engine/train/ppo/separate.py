@@ -111,6 +111,7 @@ class SeparateNetworks(Networks):
         norms = {}
         if policy_lr is not None:
             norms["grad_norm"] = _stepped(self._policy, policy_lr)
+            norms["overflow"] = float(self._policy.overflowed)
         if critic_lr is not None:
             norms["value_grad_norm"] = _stepped(self.learners["critic"], critic_lr)
         return norms

@@ -169,7 +169,7 @@ class SharedNetworks(Networks):
         """Take an optimiser step; what has no learning rate stays."""
         self._learner.set_lr(policy_lr or 0.0, part=_POLICY_PART)
         self._learner.set_lr(critic_lr or 0.0, part=_CRITIC_PART)
-        return {"grad_norm": self._learner.step()}
+        return {"grad_norm": self._learner.step(), "overflow": float(self._learner.overflowed)}
 
 
 def _part_of(name: str) -> str:

@@ -180,6 +180,7 @@ class Update:
             "value_loss": "value_tokens",
             "ptx_loss": "ptx_tokens",
             "grad_norm": "steps",
+            "overflow": "steps",
             "value_grad_norm": "steps",
         }
         means = {name: totals[name] / totals[unit] for name, unit in by.items() if name in totals}

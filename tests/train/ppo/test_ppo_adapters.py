@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def run_spec(server: ForkServer, make_ppo_spec: MakeSpec, causal: Path, adapted_
         spec = make_ppo_spec(
             settings=settings, **({"steps": STEPS, "lr": 2e-2, "sample_prompts": EVAL_PROMPTS} | train)
         )
+        shutil.copyfile(spec, tmp_path / "spec.yaml")
         job = server.start(spec, tmp_path / f"run-{len(list(tmp_path.iterdir()))}", world=world)
         assert job.wait() == [0] * world, job.log()
         return job.run_dir
@@ -88,3 +90,19 @@ def test_gradient_checkpointing_recomputes_with_the_right_adapter(run_spec: RunS
     )
     for name in BY_STEP:
         assert series(recomputed, name) == pytest.approx(series(plain, name), rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize(("shared", "stage", "world"), [(True, 0, 2), (True, 2, 3), (False, 2, 1), (True, 3, 2)])
+def test_adapters_resume_on_the_ranks_that_saved_them_and_on_others(
+    run_spec: RunSpec, server: ForkServer, shared: bool, stage: int, world: int
+) -> None:
+    whole = run_spec(2, shared=shared, zero_stage=stage, steps=4, checkpoint_every=2, keep_checkpoints=3)
+    expected, exported = {name: series(whole, name) for name in BY_STEP}, weights(whole)
+    shutil.rmtree(whole / "checkpoints/step-00000004")
+    spec = whole.parent / "spec.yaml"
+    job = server.start(spec, whole, world=world)
+    assert job.wait() == [0] * world, job.log()
+    for name in BY_STEP:
+        tolerance = {"rel": 0.0, "abs": 0.0} if world == 2 else {"rel": 5e-4, "abs": 5e-5}
+        assert series(whole, name) == pytest.approx(expected[name], **tolerance), name
+    assert largest_difference(weights(whole), exported) < (1e-4 if world != 2 else 1e-12)
