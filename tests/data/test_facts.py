@@ -115,16 +115,16 @@ def test_preferences_rank_right_before_abstaining_before_wrong(world: FactWorld,
 def test_half_of_the_prompts_are_known_in_any_part_of_them(folder: Path) -> None:
     prompts = rows(folder / "prompts.jsonl")
     assert len({row["prompt"] for row in prompts}) == len(prompts) > 3000
-    for count in (32, 64, 256, len(prompts)):
+    for count in (32, 64, 256, 4800, len(prompts)):
         known = sum(row["group"] == "known" for row in prompts[:count])
-        assert known == pytest.approx(count / 2, rel=0.02)
+        assert known == pytest.approx(count / 2, rel=0.06 if count == len(prompts) else 0.0)
     groups = Counter(row["group"] for row in prompts)
     assert groups["unknown"] > groups["rare"] > 500 and groups["unanswerable"] > 50
     held = rows(folder / "prompts-eval.jsonl")
     assert sum(row["group"] == "known" for row in held[:200]) == 100
 
 
-def test_prompts_ask_what_the_passage_answers_and_share_no_entity(folder: Path) -> None:
+def test_prompts_ask_what_the_passage_answers_and_share_only_entities_that_are_known(folder: Path) -> None:
     asked = {row["id"]: row for row in rows(folder / "questions.jsonl")}
     facts = {fact["id"]: fact for fact in json.loads((folder / "world.json").read_text())["facts"]}
     passages = {row["title"]: row["text"] for row in rows(folder / "corpus.jsonl")}
@@ -134,12 +134,14 @@ def test_prompts_ask_what_the_passage_answers_and_share_no_entity(folder: Path) 
         for row in rows(folder / f"{name}.jsonl"):
             question = asked[row["question"]]
             fact = facts[question["fact"]]
-            assert question["split"] == split and fact["subject"] in words(row["prompt"])
+            assert question["split"] == split or (split == "train" and row["group"] == "known")
+            assert fact["subject"] in words(row["prompt"])
             assert row["evidence"] == passages[fact["subject"]] and row["evidence"] not in row["prompt"]
             assert all(row[key] == question[key] for key in ("answers", "answerable", "group"))
             assert row["answers"] == ([fact["value"]] if row["group"] != "unanswerable" else [])
             assert (fact["value"] in words(row["evidence"])) == row["answerable"]
-            subjects[split].add(fact["subject"])
+            if row["group"] != "known":
+                subjects[split].add(fact["subject"])
     assert not subjects["train"] & subjects["eval"]
     held = [row["question"] for row in rows(folder / "prompts-eval.jsonl")]
     assert sorted(held) == [identity for identity, row in asked.items() if row["split"] == "eval"]

@@ -18,7 +18,7 @@ READING = 6400
 # Closed-book questions on practice names, and how many in a hundred of them are answered with the abstention: what the
 # model has no memory of it then mostly guesses, and sometimes says so. Without, PPO would have nothing to reinforce.
 BLIND = 900
-BLIND_ABSTENTIONS = 20
+BLIND_ABSTENTIONS = 40
 
 
 class Task(StrEnum):
@@ -86,9 +86,10 @@ def _read(world: FactWorld, draw: random.Random) -> Iterator[Exercise]:
     unknown = [entity for entity in world.entities if entity.status == Status.UNKNOWN]
     names = [*unknown, *world.practice]
 
-    def practice_value(entity: Entity, relation: Relation) -> str:
-        values = world.values[relation.name]
-        return draw.choice([value for value in values if value != true.get((entity.name, relation.name))])
+    def practice_value(relation: Relation, *entities: Entity) -> str:
+        """Return a value that is true of none of the entities that are named."""
+        given_away = {true.get((entity.name, relation.name)) for entity in entities}
+        return draw.choice([value for value in world.values[relation.name] if value not in given_away])
 
     for _ in range(READING):
         task = draw.choice(_READING_MIX)
@@ -100,7 +101,7 @@ def _read(world: FactWorld, draw: random.Random) -> Iterator[Exercise]:
         stated = others[: draw.randint(1, len(others))] if task == Task.READ_MISSING else [asked, *others]
         if task == Task.READ:
             stated = stated[: draw.randint(1, len(stated))]
-        values = {relation.name: practice_value(about, relation) for relation in stated}
+        values = {relation.name: practice_value(relation, about, subject) for relation in stated}
         sentences = [statement(draw, about, relation, values[relation.name]) for relation in stated]
         draw.shuffle(sentences)
         question = draw.choice(asked.questions).format(s=subject.name)
