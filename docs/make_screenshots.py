@@ -284,7 +284,7 @@ PICTURES: dict[str, tuple[tuple[int, int], str | None, Keys, str]] = {
     "runs": ((120, 34), None, ("down", "down", "down"), "last metrics"),
     "run": ((120, 40), "faithful-v3", (), "following"),
     "run-narrow": ((80, 24), "faithful-v3", (), "pgdn"),
-    "launch": ((120, 34), None, ("n", "tab", "tab", "down"), "the spec is valid"),
+    "launch": ((120, 34), None, ("n", "tab", *"recipes/facts/sft.yaml", "tab", "down"), "8 nodes, 64 ranks"),
 }
 
 

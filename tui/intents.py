@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import PlumblineError, Refused
+from engine.errors import NotFound, PlumblineError, Refused
 from engine.telemetry.states import Desired
 
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile
+    from engine.dispatch.placement import Seat
     from engine.plan.memory import MemoryPlan
     from engine.spec.models import AnySpec
     from engine.store.database import Store
+    from engine.store.inputs import Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request that holds: its spec is valid, and what it needs on this machine is there."""
+    """A request that holds: its spec is valid, what it takes is there, and it can run where it is to run."""
 
     request: Request
-    spec: AnySpec
+    spec: AnySpec  # with paths in place of references
     hosts: Hostfile
-    memory: MemoryPlan | None = None  # of a rank; None: it cannot be said here
+    seats: tuple[Seat, ...]  # what it takes of the nodes
+    inputs: Sequence[Input]  # what its references mean
+    memory: MemoryPlan | None  # of a rank; None: it cannot be said here
+    warnings: Sequence[str]  # what is odd about it, in sentences
 
     @property
     def name(self) -> str:
@@ -57,9 +62,7 @@ class Plan:
     @property
     def ranks(self) -> tuple[int, int]:
         """Nodes and ranks that it takes."""
-        placement = self.spec.placement
-        nodes = self.hosts.nodes[: placement.nodes]
-        return len(nodes), sum(min(node.slots, placement.slots or node.slots) for node in nodes)
+        return len(self.seats), sum(seat.slots for seat in self.seats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,13 @@ class Intents:
         self._wake(self.database)
 
     def plan(self, request: Request) -> Plan:
-        """Return the checked plan of a launch. Raises InvalidInput or Refused with the sentence that says why not."""
+        """Return the checked plan of a launch.
+
+        Raises:
+            InvalidInput, NotFound, Refused: with the sentence that says why not.
+        """
         from engine.cluster.hostfile import load_hostfile, local_hostfile
+        from engine.dispatch.placement import place
         from engine.spec.loading import load_spec
         from engine.spec.models import KINDS_TO_COME
         from engine.spec.resolve import input_paths, with_absolute_paths
@@ -105,6 +113,7 @@ class Intents:
         if spec.kind in KINDS_TO_COME:
             raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft, rm and ppo can.")
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
+        spec, inputs = self._look_up(spec, hosts)
         missing = [_near(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
         if missing:
             raise Refused(
@@ -112,7 +121,8 @@ class Intents:
                 hint="The first lines of a recipe say how to make what it needs; set data.train=FILE names another.",
                 where=str(request.recipe),
             )
-        return Plan(request, spec, hosts, _memory(spec, hosts))
+        seats = place(hosts.nodes, spec.placement)
+        return Plan(request, spec, hosts, seats, inputs, *_checked(spec, hosts, seats, where=str(request.recipe)))
 
     def launch(self, plan: Plan) -> str:
         """Queue the experiment, start the dispatcher, and return the new id."""
@@ -127,11 +137,30 @@ class Intents:
                 name=plan.request.name or None,
                 hostfile=str(plan.request.hostfile.resolve()) if plan.request.hostfile else None,
                 hostfile_text=plan.hosts.text if plan.request.hostfile else None,
+                inputs=plan.inputs,
             )
         finally:
             store.close()
         self.wake()
         return identity
+
+    def _look_up(self, spec: AnySpec, hosts: Hostfile) -> tuple[AnySpec, Sequence[Input]]:
+        """Return the spec with paths for its references, and what they mean."""
+        from engine.dispatch.inputs import resolve_references
+        from engine.spec.references import references_of
+        from engine.store.database import Store
+
+        references = references_of(spec)
+        if not references:
+            return spec, ()
+        if not self.database.exists():
+            key, reference = next(iter(references.items()))
+            raise NotFound(f"{key} is {reference.text}, and there is no database to look it up in: {self.database}.")
+        store = Store.open(self.database)
+        try:
+            return resolve_references(store, spec, hosts)
+        finally:
+            store.close()
 
     def live(self, store: Store) -> int:
         """Return how many experiments have not ended."""
@@ -168,22 +197,34 @@ class Intents:
         (experiments.archive if archived else experiments.restore)(store, identity)
 
 
-def _memory(spec: AnySpec, hosts: Hostfile) -> MemoryPlan | None:
-    """Return what a rank needs; None for a kind that has no plan yet, or where the model is not on this machine."""
-    from engine.plan.place import place_of
-    from engine.plan.sft import plan_sft
-    from engine.plan.shape import shape_of_model
-    from engine.spec.models import SftSpec
+def _checked(
+    spec: AnySpec, hosts: Hostfile, seats: Sequence[Seat], *, where: str
+) -> tuple[MemoryPlan | None, Sequence[str]]:
+    """Return what a rank needs, and what is odd about the run, where that can be said on this machine.
 
-    if not isinstance(spec, SftSpec):
-        return None
-    nodes = hosts.nodes[: spec.placement.nodes]
-    slots = [min(node.slots, spec.placement.slots or node.slots) for node in nodes]
+    Raises Refused if the plan has errors, as `engine launch` does.
+    """
+    from engine.plan.memory import CPU_OVERHEAD
+    from engine.plan.place import place_of
+    from engine.plan.reading import plan_run
+    from engine.spec.models import TrainedSpec
+
+    if not isinstance(spec, TrainedSpec):
+        return None, ()
+    local = all(node.is_local for node in hosts.nodes[: len(seats)])
+    place = place_of([seat.slots for seat in seats], local=local)
+    # Most of what Python and its libraries take is shared by the ranks of a CPU: no reason to refuse a small run.
+    leeway = CPU_OVERHEAD if place.on_cpu else 0
     try:
-        shape = shape_of_model(spec.model)
-    except PlumblineError:
-        return None
-    return plan_sft(spec, shape, place_of(slots, local=all(node.is_local for node in nodes)), rows=None).memory
+        plan = plan_run(spec, replace(place, capacity=place.capacity + leeway))
+    except PlumblineError as error:
+        return None, (f"Not checked whether it fits: {error}",)
+    if plan.errors:
+        hint = "engine plan tells more; engine launch --force launches it all the same."
+        if place.assumed and not plan.memory.fits:
+            hint += " If the GPUs of the nodes have another size, its --gpu-memory SIZE says so."
+        raise Refused(plan.errors[0], hint=hint, where=where)
+    return replace(plan.memory, capacity=place.capacity), plan.warnings
 
 
 def find_files(folder_name: str, suffix: str, roots: Sequence[Path]) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from tui.curves import Curves, XMode
 
 Panel = tuple[str, ...]  # names of the series of one chart, the first one gives it its name
 
+_VERDICTS = ("hallucinated", "correct", "abstained")  # the last one is what the others leave
 _TRAINING: tuple[Panel, ...] = (
     ("lr",),
     ("grad_norm",),
@@ -28,16 +29,27 @@ _BY_KIND: dict[str, tuple[Panel, ...]] = {
     "sft": (("loss", "eval_loss"), *_TRAINING),
     "rm": (("loss", "eval_loss"), ("accuracy", "eval_accuracy"), ("margin", "eval_margin"), *_TRAINING),
     "ppo": (
-        ("score",),
+        ("score", "eval_score"),
         ("kl",),
+        _VERDICTS,
         ("entropy",),
+        ("response_length", "eval_response_length"),
         ("value_loss",),
-        ("response_length",),
+        ("explained_variance",),
         ("clip_fraction",),
+        ("tokens_per_second",),
+        ("kl_coef",),
         ("policy_loss",),
-        *_TRAINING,
+        ("eos_rate", "eval_eos_rate"),
+        ("repetition_rate",),
+        ("grad_norm", "value_grad_norm"),
+        ("lr",),
+        ("seconds_per_step",),
+        ("generate_seconds", "score_seconds", "train_seconds"),
+        ("memory_bytes",),
     ),
 }
+_FIRST = 6  # of a kind, before those of groups and terms: what fits onto a screen of 120 x 40
 _LAST = ("perplexity", "eval_perplexity", "samples_per_second", "tokens", "epoch")  # told by others already
 _EXACT = frozenset({"lr", "kl_coef", "tokens", "epoch"})  # set or counted, not measured: nothing to smooth
 SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -59,10 +71,15 @@ class View:
 
 
 def panels(kind: str, names: Iterable[str]) -> list[Panel]:
-    """Return the charts of a run that logged the series `names`: those of its kind first, then the rest."""
+    """Return the charts of a run that logged the series `names`: those of its kind first, then the rest.
+
+    After its first `_FIRST` charts come those of NAME/GROUP: the verdicts on each group of questions together, and each
+    term of the reward, in training and on held-out prompts.
+    """
     left = set(names)
     chosen: list[Panel] = []
-    for panel in _BY_KIND.get(kind, (("loss", "eval_loss"), *_TRAINING)):
+    told = _BY_KIND.get(kind, (("loss", "eval_loss"), *_TRAINING))
+    for panel in (*told[:_FIRST], *_of_groups(left), *told[_FIRST:]):
         present = tuple(name for name in panel if name in left)
         if present:
             chosen.append(present)
@@ -71,22 +88,50 @@ def panels(kind: str, names: Iterable[str]) -> list[Panel]:
     return [*chosen, *((name,) for name in rest)]
 
 
+def _of_groups(names: Iterable[str]) -> Iterator[Panel]:
+    told = sorted(name.partition("/")[::2] for name in names if "/" in name)
+    for base, group in told:
+        if base == _VERDICTS[0]:
+            yield tuple(f"{verdict}/{group}" for verdict in _VERDICTS)
+        elif base == "reward":
+            yield f"reward/{group}", f"eval_reward/{group}"
+
+
 def plot(
-    panel: Panel, curves: Curves, view: View, scale: Scale, *, marks: Sequence[tuple[int, str]] = (), empty: str = ""
+    panel: Panel,
+    curves: Curves,
+    view: View,
+    scale: Scale,
+    *,
+    marks: Sequence[tuple[int, str]] = (),
+    target: float | None = None,
+    empty: str = "",
 ) -> Plot:
-    """Return one chart. marks: (step, kind) of restarts and checkpoints. empty: said where there is no point."""
+    """Return one chart.
+
+    Args:
+        panel: its series.
+        curves: all series of the run.
+        view: what all charts share.
+        scale: of its y axis.
+        marks: (step, kind) of restarts, rollbacks and checkpoints.
+        target: what its first series is to come to.
+        empty: said where there is no point.
+    """
     lines = []
+    longest = max((curve.step.size for curve in curves.series.values()), default=0)
     for color, name in enumerate(panel):
         x, y = curves.x(name, view.mode), curves.series[name].value
         # a few evaluations are points, not noise to smooth away
-        sparse = color > 0 and y.size < 100
+        sparse = y.size < 100 and (color > 0 or 2 * y.size <= longest)
         lines.append(Line(name, x, y, color, 0.0 if sparse or name in _EXACT else view.smoothing))
     places = curves.x_of_steps([step for step, _ in marks], view.mode)
     return Plot(
         lines=lines,
-        title=_title(panel, curves, view, lines),
+        title=_title(panel, curves, view, lines, target),
         aside=_aside(view, scale),
         marks=[Mark(x, kind) for x, (_, kind) in zip(places, marks, strict=False)],
+        level=target,
         scale=scale,
         x_name=view.mode,
         x_is_time=view.mode is XMode.ELAPSED,
@@ -96,8 +141,8 @@ def plot(
     )
 
 
-def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line]) -> list[Span]:
-    """Return each series with its newest value, or with the exact one under the crosshair."""
+def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line], target: float | None) -> list[Span]:
+    """Return each series with its newest value, or with the exact one under the crosshair; and the target."""
     spans: list[Span] = []
     crossed = view.crosshair is not None
     places = [line.x.size - 1 if view.crosshair is None else nearest_index(line.x, view.crosshair) for line in lines]
@@ -107,8 +152,7 @@ def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line]) -> l
     ]
     for color, (line, at, step) in enumerate(zip(lines, places, steps, strict=True)):
         marker = f"  {current().markers[color]} " if color else ""
-        # beside "loss", "eval" says enough
-        name = line.name.removesuffix(f"_{panel[0]}") if color else line.name
+        name = _beside(line.name, panel[0]) if color else line.name
         spans += [(marker, line_ink(color)), (f"{name} ", Ink.ASIDE if color else Ink.NAME)]
         if at is None or step is None:
             continue
@@ -120,7 +164,17 @@ def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line]) -> l
             spans.append((f" {unit}", Ink.ASIDE))
         if crossed and color and step != steps[0]:
             spans.append((f" @{step}", Ink.ASIDE))
+    if target is not None:
+        spans += [("  ", Ink.ASIDE), (f"{current().level} target {short(target)}", Ink.MARK)]
     return spans
+
+
+def _beside(name: str, first: str) -> str:
+    """Return what is enough of a name beside that of a chart: of eval_loss beside loss "eval", without its group."""
+    if name.endswith(f"_{first}"):
+        return name.removesuffix(f"_{first}")
+    _, slash, group = first.partition("/")
+    return name.removesuffix(slash + group)
 
 
 def _aside(view: View, scale: Scale) -> list[Span]:

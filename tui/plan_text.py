@@ -27,8 +27,9 @@ _NOTHING: Line = (0, Content())
 
 def plan_lines(plan: Plan, database: str | None) -> list[Line]:
     """Return the plan, one fact a line. database: what `--db` must say, if anything."""
-    lines = [_line(label, value) for label, value in [*_facts(plan.spec), *_places(plan)]]
+    lines = [_line(label, value) for label, value in [*_facts(plan.spec), *_inputs(plan), *_places(plan)]]
     lines += [_NOTHING, (2, Content.assemble((f"{glyph(State.SUCCEEDED)} the spec is valid", "$success")))]
+    lines += [(2, Content.assemble((f"! {visible(sentence)}", "$warning"))) for sentence in plan.warnings]
     if plan.spec.note:
         lines.insert(0, (0, Content.assemble((visible(plan.spec.note), _QUIET))))
     return [*lines, _NOTHING, (2, Content.assemble((f"$ {visible(plan.request.command(database))}", "$accent")))]
@@ -91,6 +92,11 @@ def _model(model: Model) -> str:
     return f"from scratch: {shape.layers} layers, width {shape.hidden_size}, {shape.heads} heads"
 
 
+def _inputs(plan: Plan) -> Iterator[tuple[str, str]]:
+    for taken in plan.inputs:
+        yield "from", f"{taken.reference}, made by {taken.parent_id}"
+
+
 def _places(plan: Plan) -> Iterator[tuple[str, str]]:
     nodes, ranks = plan.ranks
     if plan.request.hostfile is None:
@@ -107,5 +113,5 @@ def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.memory is None:
         return
     total, capacity = in_words(plan.memory.total), in_words(plan.memory.capacity)
-    what = f"about {total} of {capacity} a rank"
-    yield "memory", what if plan.memory.fits else f"{what}: it does not fit; engine plan says what would"
+    peak = f", the most to {plan.memory.peak.phase}" if len(plan.memory.phases) > 1 else ""
+    yield "memory", f"about {total} of {capacity} a rank{peak}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from textual.content import Content
 
-from engine.telemetry.metrics import METRICS, unit_of
+from engine.telemetry.metrics import unit_of
 from engine.telemetry.states import Desired, State
 from tui.canvas.numbers import duration, short
 from tui.safe_text import visible
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from engine.store.events import Event
     from engine.store.experiments import Experiment
     from engine.store.facts import Artifact
+    from engine.store.inputs import Taken
 
 _LABEL = 10  # cells
 _MOST_EVENTS = 8
 _MOST_DIFFERENCES = 12
+_MOST_METRICS = 16
+_NAME, _VALUE = 18, 7  # cells of a metric
 _ONE_LINE = 32  # cells that every pane has
 _QUIET, _HEAD = "$foreground 60%", "bold $foreground 75%"
-_SHORT_UNITS = {"tokens/s": "tok/s", "1": "", "samples/s": "smp/s"}
+_SHORT_UNITS = {"tokens/s": "tok/s", "1": "", "samples/s": "smp/s", "nats/sequence": "nats", "nats/token": "nats"}
 _LEVELS = {"info": "", "warning": "$warning", "error": "$error"}
 
 
@@ -41,6 +44,8 @@ class Detail:
     differences: Mapping[str, tuple[object, object]]  # dotted key: of the parent, of this one
     events: Sequence[Event]  # newest last
     artifacts: Sequence[Artifact]
+    inputs: Sequence[Taken]  # what it takes from others
+    users: Sequence[str]  # ids of those that take from it
     seconds_per_step: float | None
 
 
@@ -55,6 +60,7 @@ class DetailReader:
     def read(self, identity: str) -> Detail:
         """Return what is known now. Raises NotFound after a deletion."""
         from engine.store import events, experiments, facts
+        from engine.store import inputs as lineage
 
         store = self._store
         experiment = experiments.get(store, identity)
@@ -63,6 +69,8 @@ class DetailReader:
             differences=self._compare(experiment),
             events=events.list_events(store, identity, limit=_MOST_EVENTS, newest=True),
             artifacts=facts.artifacts(store, identity),
+            inputs=lineage.inputs_of(store, identity),
+            users=lineage.users_of(store, identity),
             seconds_per_step=experiment.last.get("seconds_per_step"),
         )
 
@@ -93,6 +101,8 @@ def _blocks(detail: Detail, now: float) -> Iterator[list[Line]]:
     experiment = detail.experiment
     yield list(_state(experiment))
     yield list(_progress(detail, now))
+    if detail.inputs or detail.users:
+        yield list(_lineage(detail))
     if experiment.last:
         yield [_head("last metrics"), *_metrics(experiment)]
     if experiment.parent_id:
@@ -149,6 +159,16 @@ def _progress(detail: Detail, now: float) -> Iterator[Line]:
         yield _pair("note", " ".join(experiment.note.split()))
 
 
+def _lineage(detail: Detail) -> Iterator[Line]:
+    for taken in detail.inputs:
+        parent = taken.input.parent_id
+        facts = [] if taken.parent_name == parent else [parent]
+        facts += [] if taken.input.step is None else [f"step {taken.input.step}"]
+        yield _pair("from", f"{taken.parent_name} ({', '.join(facts)})" if facts else taken.parent_name)
+    if detail.users:
+        yield _pair("used by", " ".join(detail.users))
+
+
 def _clock(seconds: float, now: float) -> str:
     moment = time.localtime(seconds)
     same_day = time.strftime("%j%Y", moment) == time.strftime("%j%Y", time.localtime(now))
@@ -156,14 +176,21 @@ def _clock(seconds: float, now: float) -> str:
 
 
 def _metrics(experiment: Experiment) -> Iterator[Line]:
-    known = [name for name in METRICS if name in experiment.last]
-    rest = sorted(set(experiment.last) - set(known))
-    for name in [*known, *rest]:
+    from tui.panels import panels
+
+    names = [name for panel in panels(experiment.kind, experiment.last) for name in panel]
+    for name in names[:_MOST_METRICS]:
         value = experiment.last[name]
-        unit = _SHORT_UNITS.get(unit_of(name) or "", unit_of(name) or "")
-        text = duration(value) if unit == "s" and value >= 60 else short(value)
+        unit = unit_of(name) or ""
+        unit = f" {_SHORT_UNITS.get(unit, unit)}".rstrip()
+        number = duration(value) if unit == " s" and value >= 60 else short(value)
         ink = "" if math.isfinite(value) else "$error"
-        yield 0, Content.assemble((f"{visible(name):<18}", _QUIET), (f"{text:>7}", ink), (f" {unit}", _QUIET))
+        label = f"{visible(name)} "
+        text = f"{number:>{max(_NAME + _VALUE - cell_len(label), 0)}}"
+        fits = cell_len(label) + len(text) + len(unit) <= _ONE_LINE
+        yield 0, Content.assemble((label, _QUIET), (text, ink), (unit if fits else "", _QUIET))
+    if len(names) > _MOST_METRICS:
+        yield 0, Content.assemble((f"and {len(names) - _MOST_METRICS} more in its charts", _QUIET))
 
 
 def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[Line]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,26 +33,27 @@ class RunFacts:
     samples: Sequence[Sample]
     logs: Sequence[Path]  # newest attempt first
     live: Sequence[Experiment]  # all experiments that have not ended
+    targets: Mapping[str, float] = field(default_factory=dict)  # what its spec aims at, by metric
 
     @property
     def marks(self) -> list[tuple[int, str]]:
-        """Restarts and checkpoints as (step, kind)."""
+        """Restarts, rollbacks and checkpoints as (step, kind)."""
         restarts = [(attempt.resumed_step or 0, "restart") for attempt in self.attempts[1:] if attempt.started_at]
-        return [*restarts, *((step, "checkpoint") for step in self._checkpoints)]
+        rollbacks = [(step, "rollback") for step in self._steps("rolled_back")]
+        return [*restarts, *rollbacks, *((step, "checkpoint") for step in self._steps("checkpoint"))]
 
     @property
     def last_checkpoint(self) -> int | None:
         """Step of the newest checkpoint."""
-        return max(self._checkpoints, default=None)
+        return max(self._steps("checkpoint"), default=None)
 
-    @property
-    def _checkpoints(self) -> list[int]:
-        """Return the steps of the checkpoints that no later attempt superseded."""
+    def _steps(self, name: str) -> list[int]:
+        """Return the steps of the events of a name that no later attempt superseded."""
         resumed = [(each.number, each.resumed_step) for each in self.attempts if each.resumed_step is not None]
         return [
             event.step
             for event in self.events
-            if event.event == "checkpoint"
+            if event.event == name
             and event.step is not None
             and all(event.step <= step for number, step in resumed if number > event.attempt)
         ]
@@ -74,6 +75,7 @@ class RunReader:
         self._lineage: tuple[tuple[int, int | None], ...] = ()
         self._series: dict[str, Curve] = {}
         self._events: list[Event] = []
+        self._targets: tuple[str, Mapping[str, float]] = ("", {})  # of which spec, by its hash
 
     def read(self, *, samples: bool = False) -> RunFacts:
         """Return what is known now; the samples only if they are wanted. Raises NotFound after a deletion."""
@@ -97,7 +99,19 @@ class RunReader:
             samples=sample_rows.list_samples(store, experiment_id)[-_MOST_SAMPLES:] if samples else (),
             logs=log_files(store.runs_dir, experiment_id),
             live=experiments.unfinished(store),
+            targets=self._read_targets(experiment),
         )
+
+    def _read_targets(self, experiment: Experiment) -> Mapping[str, float]:
+        """Return what the spec aims at; it is read again when a resumed attempt has another one."""
+        if experiment.kind == "ppo" and experiment.spec_hash != self._targets[0]:
+            from engine.spec.models import PpoSpec
+            from engine.store import experiments
+
+            spec = experiments.get_spec(self._store, experiment.id)
+            target = spec.ppo.kl_target if isinstance(spec, PpoSpec) else None
+            self._targets = experiment.spec_hash, {} if target is None else {"kl": target}
+        return self._targets[1]
 
     def _read_series(self, lineage: tuple[tuple[int, int | None], ...]) -> None:
         from engine.store import series

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.inputs import look_up_references
 from engine.cli.output import print_json, say
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import Refused
@@ -57,7 +58,10 @@ def show(settings: Settings, file: Path, number: int, spec: Path | None, model: 
     """
     if spec is not None and model is not None:
         raise click.UsageError("give --spec or --model, one of the two.")
-    items, legend = _as_spec_says(file, spec, number) if spec is not None else _as_examples(file, model, number)
+    if spec is not None:
+        items, legend = _as_spec_says(settings, file, spec, number)
+    else:
+        items, legend = _as_examples(file, model, number)
     if settings.json:
         print_json([item.document for item in items])
         return
@@ -70,14 +74,14 @@ def show(settings: Settings, file: Path, number: int, spec: Path | None, model: 
         say(settings, legend)
 
 
-def _as_spec_says(file: Path, spec_file: Path, number: int) -> tuple[list[Item], str]:
+def _as_spec_says(settings: Settings, file: Path, spec_file: Path, number: int) -> tuple[list[Item], str]:
+    from engine.cluster.hostfile import local_hostfile
     from engine.spec.loading import load_spec
     from engine.spec.models import PpoSpec, RmSpec, SftSpec
-    from engine.spec.references import require_none
     from engine.spec.resolve import with_absolute_paths
 
     spec = with_absolute_paths(load_spec(spec_file), spec_file.resolve().parent)
-    require_none(spec, str(spec_file))
+    spec, _ = look_up_references(settings, spec, local_hostfile(), str(spec_file))
     if isinstance(spec, PpoSpec):
         return _prompts(spec, file, number), ""
     if not isinstance(spec, SftSpec | RmSpec):

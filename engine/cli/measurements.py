@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from engine.cli.output import iso_time, json_metrics, json_number, number, print_json, table, visible
+from engine.cli.output import in_order, iso_time, json_metrics, json_number, number, print_json, table, visible
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput
 
@@ -40,10 +40,12 @@ def metrics(settings: Settings, reference: str, names: tuple[str, ...], last: bo
             metrics_now = {name: value for name, (_, value) in values.items()}
             print_json({"id": identity, "step": step, "metrics": json_metrics(metrics_now)})
         else:
-            rows = [[name, number(value), unit_of(name) or "", str(at)] for name, (at, value) in sorted(values.items())]
+            rows = [
+                [name, number(values[name][1]), unit_of(name) or "", str(values[name][0])] for name in in_order(values)
+            ]
             click.echo(table(["METRIC", "VALUE", "UNIT", "STEP"], rows, right=(1, 3)))
         return
-    read = {name: series.read(store, identity, name) for name in chosen}
+    read = {name: series.read(store, identity, name) for name in (chosen if names else in_order(chosen))}
     if as_json:
         document: dict[str, dict[str, Any]] = {}
         for name, points in read.items():
@@ -120,3 +122,6 @@ def samples(settings: Settings, reference: str, step: int | None) -> None:
         for label, text in (("prompt", sample.prompt), ("response", sample.response), ("reference", sample.reference)):
             if text is not None:
                 click.echo(f"  {label:<10}{visible(text)}")
+        if sample.scores:
+            scores = "  ".join(f"{visible(name)} {number(value)}" for name, value in sample.scores.items())
+            click.echo(f"  {'scores':<10}{scores}")

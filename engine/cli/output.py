@@ -6,13 +6,19 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli.settings import Settings
+from engine.telemetry.metrics import HEADLINE, METRICS
+
+if TYPE_CHECKING:
+    from engine.store.experiments import Experiment
+
+_PLACES = {name: place for place, name in enumerate(METRICS)}
 
 
 def iso_time(seconds: float | None) -> str | None:
@@ -100,6 +106,17 @@ def number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     return f"{value:.4g}"
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of metrics in the order in which they are shown; those of groups and terms, NAME/GROUP, beside NAME."""
+    return sorted(names, key=lambda name: (_PLACES.get(name.partition("/")[0], len(_PLACES)), name))
+
+
+def headline(experiment: Experiment) -> str:
+    """The last value of the one metric that tells most about an experiment, with its name."""
+    name = HEADLINE.get(experiment.kind, "loss")
+    return f"{name} {number(experiment.last[name])}" if name in experiment.last else "–"
 
 
 def duration(seconds: float | None) -> str:

@@ -60,10 +60,12 @@ def plan(
     from engine.plan.reading import plan_run
     from engine.spec.loading import load_spec
     from engine.spec.models import TrainedSpec
-    from engine.spec.resolve import with_absolute_paths
+    from engine.spec.references import references_of
+    from engine.spec.resolve import paths_by_key, with_absolute_paths
 
     spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
     hosts = load_hostfile(hostfile) if hostfile is not None else local_hostfile()
+    references = references_of(spec)
     spec, _ = look_up_references(settings, spec, hosts, str(file))
     if not isinstance(spec, TrainedSpec):
         raise Refused(f"experiments of kind {spec.kind} cannot be planned yet; sft, rm and ppo can.", where=str(file))
@@ -75,7 +77,10 @@ def plan(
         tokens_per_second, note = _throughput(settings, like, where.ranks)
         notes += note
     planned = plan_run(spec, where, rows=rows, tokens_per_second=tokens_per_second)
-    commands = _commands(file, overrides, hosts, seats)
+    # A job has no database to look references up in.
+    paths = paths_by_key(spec)
+    taken = [f"{key}={paths[key]}" for key in references]
+    commands = _commands(file, [*overrides, *taken], hosts, seats)
     if len(set(where.slots)) > 1:
         notes.append("The nodes have different slots: give torchrun on each node its own --nproc-per-node.")
     warnings = [*notes, *planned.warnings]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.inputs import look_up_references, spec_to_edit
-from engine.cli.output import duration, iso_time, json_metrics, number, print_json, say, table
+from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table
 from engine.cli.selection import matches
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput
@@ -98,13 +98,13 @@ def ls(settings: Settings, expression: str, sort: str, archived: bool) -> None:
             experiment.name,
             experiment.state,
             f"{experiment.step}/{experiment.total_steps or '–'}",
-            number(experiment.last.get("loss")),
+            headline(experiment),
             duration(now - experiment.created_at),
             " ".join(experiment.tags),
         ]
         for experiment in selected
     ]
-    click.echo(table(["ID", "NAME", "STATE", "STEP", "LOSS", "AGE", "TAGS"], rows, right=(3, 4, 5)))
+    click.echo(table(["ID", "NAME", "STATE", "STEP", "LAST", "AGE", "TAGS"], rows, right=(3, 5)))
 
 
 @click.command()

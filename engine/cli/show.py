@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from engine.cli.inputs import made_by
-from engine.cli.output import iso_time, number, print_json, table, visible
+from engine.cli.output import in_order, iso_time, number, print_json, table, visible
 from engine.cli.runs import as_document
 from engine.cli.settings import Settings, global_options, pass_settings
 
@@ -81,7 +81,7 @@ def show(settings: Settings, reference: str) -> None:
         click.echo(f"{key:<10}{visible(value)}")
     last = series.last(store, identity)
     if last:
-        rows = [[name, number(value), unit_of(name) or "", str(step)] for name, (step, value) in sorted(last.items())]
+        rows = [[name, number(last[name][1]), unit_of(name) or "", str(last[name][0])] for name in in_order(last)]
         click.echo("\n" + table(["METRIC", "LAST", "UNIT", "AT STEP"], rows, right=(1, 3)))
     if tried:
         rows = [

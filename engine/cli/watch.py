@@ -113,7 +113,7 @@ class Bars:
 
 
 def _metrics_text(experiment: Experiment) -> str:
-    names = [name for name in ("loss", "eval_loss", "reward", "score", "kl") if name in experiment.last]
+    names = [name for name in ("loss", "eval_loss", "score", "eval_score", "kl") if name in experiment.last]
     return "  ".join(f"{name} {number(experiment.last[name])}" for name in names)
 
 
@@ -188,9 +188,8 @@ def outcome_table(ended: Sequence[Experiment]) -> str:
                 experiment.name,
                 experiment.state,
                 f"{experiment.step}/{experiment.total_steps or '–'}",
-                number(experiment.last.get("loss")),
-                number(experiment.last.get("eval_loss")),
+                _metrics_text(experiment) or "–",
                 duration(took),
             ]
         )
-    return table(["ID", "NAME", "STATE", "STEP", "LOSS", "EVAL LOSS", "TOOK"], rows, right=(3, 4, 5, 6))
+    return table(["ID", "NAME", "STATE", "STEP", "LAST", "TOOK"], rows, right=(3, 5))

@@ -125,7 +125,8 @@ def _outcome(desired: Desired, nodes: Sequence[NodeView], cause: End | None) -> 
     elif all(node.phase is Phase.ABSENT for node in nodes):
         told = "stopped before it started."
     elif Why.INTERRUPTED in whys and whys <= {Why.OK, Why.INTERRUPTED}:
-        told = "stopped at a checkpoint."
+        asked = desired is not Desired.RUN
+        told = "stopped at a checkpoint." if asked else "stopped by itself at a checkpoint; its events say why."
     else:
         told = "stopped at once."
     return End(State.STOPPED, ExitCode.INTERRUPTED, told)

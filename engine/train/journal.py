@@ -99,4 +99,20 @@ class Journal:
         print(line, file=sys.stderr, flush=True)
 
 
-_TOLD = frozenset({"loss", "eval_loss", "accuracy", "eval_accuracy", "lr", "grad_norm", "tokens_per_second"})
+_TOLD = frozenset(
+    {
+        "loss",
+        "eval_loss",
+        "accuracy",
+        "eval_accuracy",
+        "score",
+        "eval_score",
+        "kl",
+        "correct",
+        "abstained",
+        "hallucinated",
+        "lr",
+        "grad_norm",
+        "tokens_per_second",
+    }
+)

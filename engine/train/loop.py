@@ -264,8 +264,9 @@ class Trainer(ABC):
 
     def _roll_back(self, since: int, step: int) -> bool:
         """Go back to the networks from before `since`; steps, rows and random numbers go on. False if it cannot be."""
-        if self.state.rollbacks >= self.spec.train.health.most_rollbacks:
-            message = f"Rolled back {self.state.rollbacks} times already, so the run pauses."
+        most = self.spec.train.health.most_rollbacks
+        if self.state.rollbacks >= most:
+            message = f"Rolled back already as often as health.most_rollbacks allows ({most}), so the run pauses."
             self.journal.event("health", message, level=Level.ERROR, step=step)
             return False
         found = self.ranks.from_main(self.checkpoints.before(since) if self.ranks.is_main else None)

@@ -115,6 +115,8 @@ def test_plan_reads_the_shape_of_the_model_that_a_reference_means(engine: Engine
     (house / "sft.yaml").write_text("kind: sft\nmodel: {path: '${facts-sft.model}'}\ndata: {train: train.jsonl}\n")
     planned = engine("plan", str(house / "sft.yaml"), "--json")
     assert planned.code == 0 and planned.json["model"]["family"] == "llama"
+    # What runs without a database is told the path.
+    assert all(f"--set model.path={house}/run/export" in command for command in planned.json["commands"].values())
 
 
 def test_a_resumed_run_takes_what_its_new_setting_means(engine: Engine, house: Path, database: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from textual.pilot import Pilot
 
-from engine.store import experiments
+from engine.store import experiments, inputs
 from engine.telemetry.states import State
-from tests.tui.world import SPEC, World, drive, screen_text, shows, until
+from tests.tui.world import PPO, SPEC, World, drive, screen_text, shows, until
 from tui.screens.launch import LaunchScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.status_line import StatusLine
@@ -99,3 +100,39 @@ def test_a_hostfile_of_the_command_line_comes_first(world: World) -> None:
         await shows(pilot, "1 node, 8 ranks: alpha", "--hostfile")
 
     drive(world.app(hostfiles=[mine]), scenario, (80, 40))
+
+
+def test_what_an_earlier_stage_made_is_looked_up_refused_until_it_is_there_and_kept_as_lineage(world: World) -> None:
+    folder = world.store.path.parent
+    shape = {"model_type": "llama", "vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 2, "intermediate_size": 48}
+    (folder / "export").mkdir()
+    (folder / "export" / "config.json").write_text(json.dumps(shape))
+    (folder / "prompts.jsonl").write_text('{"prompt": "a"}\n')
+    (folder / "ppo.yaml").write_text(
+        PPO.replace("/models/sft", "'${facts-sft.model}'").replace("/data/", "").replace("{kind: exact_match}", "%s")
+        % "{path: '${facts-sft.model}'}"
+    )
+    parent = world.add("facts-sft")
+    world.begin(parent, hosts=("localhost",))
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await pilot.press("n")
+        await pilot.press("tab", *"ppo.yaml")
+        await shows(pilot, "has not finished: it is running")
+        export = str(folder / "export")
+        world.tell(parent, "artifact", "Exported.", step=9, kind="model", path=export, sha256="ab" * 32)
+        world.end(parent, State.SUCCEEDED)
+        await pilot.press("tab", "tab", "tab", *"seed=7")
+        await shows(pilot, "is no reward model", "--force")
+        await pilot.press("ctrl+u", *"rewards.rule.kind=exact_match")
+        await shows(pilot, "${facts-sft.model}, made by sft-0001", "the spec is valid", "a rank, the most to")
+        await pilot.press("ctrl+j", "y")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+
+    drive(world.app(), scenario)
+    spec = experiments.get_spec(world.store, "ppo-0001")
+    assert spec.kind == "ppo" and spec.model.path == str(folder / "export")
+    assert [(taken.input.reference, taken.input.step) for taken in inputs.inputs_of(world.store, "ppo-0001")] == [
+        ("${facts-sft.model}", 9)
+    ]

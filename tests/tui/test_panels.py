@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from engine.telemetry.metrics import METRICS
 from tui.canvas.axis import Scale
+from tui.canvas.charset import UNICODE
+from tui.canvas.plot import draw
 from tui.curves import Curve, Curves, XMode
 from tui.panels import SMOOTHING_STEPS, View, panels, plot
 
@@ -36,12 +38,33 @@ def test_every_series_stands_in_exactly_one_chart(kind: str, names: set[str]) ->
     [
         ("sft", ["lr", "eval_loss", "loss", "grad_norm"], [("loss", "eval_loss"), ("lr",), ("grad_norm",)]),
         ("rm", ["accuracy", "loss", "margin"], [("loss",), ("accuracy",), ("margin",)]),
-        ("ppo", ["entropy", "kl", "score", "loss"], [("score",), ("kl",), ("entropy",)]),
+        ("ppo", ["entropy", "kl", "score", "loss", "eval_score"], [("score", "eval_score"), ("kl",), ("entropy",)]),
         ("sft", ["zebra", "loss", "perplexity", "alpha"], [("loss",), ("alpha",), ("zebra",), ("perplexity",)]),
     ],
 )
 def test_what_tells_most_of_a_kind_comes_first(kind: str, names: list[str], first: list[tuple[str, ...]]) -> None:
     assert panels(kind, names)[: len(first)] == first
+
+
+PPO = [
+    *("score", "eval_score", "kl", "entropy", "value_loss", "response_length", "clip_fraction", "tokens_per_second"),
+    *("correct", "abstained", "hallucinated", "correct/known", "abstained/known", "hallucinated/known"),
+    *("hallucinated/unknown", "abstained/unknown", "correct/unknown"),
+    *("reward/exact", "eval_reward/exact", "reward/truth", "clipped/truth", "odd/one"),
+]
+
+
+def test_groups_and_terms_stand_together_after_what_tells_most() -> None:
+    found = panels("ppo", PPO)
+    assert found[2] == ("hallucinated", "correct", "abstained")
+    assert found[6:10] == [
+        ("hallucinated/known", "correct/known", "abstained/known"),
+        ("hallucinated/unknown", "correct/unknown", "abstained/unknown"),
+        ("reward/exact", "eval_reward/exact"),
+        ("reward/truth",),
+    ]
+    assert found[10:12] == [("clip_fraction",), ("tokens_per_second",)]
+    assert found[12:] == [("clipped/truth",), ("odd/one",)]
 
 
 def title(view: View, **values: list[float]) -> str:
@@ -59,10 +82,33 @@ def test_the_title_tells_the_newest_value_and_under_the_crosshair_the_exact_ones
     assert title(View(), lr=[2e-6]) == "lr 2e-6"
 
 
+def test_beside_the_first_series_the_others_go_by_what_tells_them_apart() -> None:
+    def names(*panel: str) -> str:
+        found = curves(**{name: [0.5] for name in panel})
+        return "".join(text for text, _ in plot(panel, found, View(), Scale.LINEAR).title)
+
+    assert names("hallucinated/known", "correct/known") == "hallucinated/known 0.5  ◆ correct 0.5"
+    assert names("reward/exact", "eval_reward/exact") == "reward/exact 0.5  ◆ eval 0.5"
+    assert names("grad_norm", "value_grad_norm") == "grad_norm 0.5  ◆ value 0.5"
+
+
+def test_a_target_is_told_and_in_view_however_far_it_is() -> None:
+    found = plot(("kl",), curves(kl=[0.0, 0.5]), View(), Scale.LINEAR, target=6.0)
+    assert "".join(text for text, _ in found.title) == "kl 0.5 nats/sequence  ┄ target 6"
+    drawn = draw(found, 60, 12, UNICODE)
+    rows = ["".join(row) for row in drawn.glyphs]
+    assert [index for index, row in enumerate(rows[1:]) if "┄" in row] == [0] and rows[1].strip().startswith("6┤┄")
+    assert not any(
+        "┄" in "".join(row) for row in draw(plot(("kl",), curves(kl=[0.0]), View(), Scale.LINEAR), 60, 12).glyphs
+    )
+
+
 def test_only_what_is_measured_often_is_smoothed() -> None:
     found = curves(loss=[1.0] * 200, eval_loss=[1.0] * 5, lr=[1.0] * 200)
     lines = plot(("loss", "eval_loss"), found, View(smoothing=0.9), Scale.LINEAR).lines
     assert [line.smoothing for line in lines] == [0.9, 0.0]
+    few = curves(loss=[1.0] * 200, hallucinated=[1.0] * 5)
+    assert plot(("hallucinated",), few, View(), Scale.LINEAR).lines[0].smoothing == 0.0
     assert plot(("lr",), found, View(smoothing=0.9), Scale.LINEAR).lines[0].smoothing == 0.0
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from engine.errors import Refused
 from tui.intents import Intents, Request
 from tui.plan_text import plan_lines
 
@@ -44,12 +47,15 @@ def test_ppo_is_told_in_its_own_words(tmp_path: Path) -> None:
 
 
 def test_memory_is_told_where_the_model_is_known(tmp_path: Path) -> None:
-    assert "a rank" not in text_of(tmp_path, SPEC % 2), "the model is on the nodes only"
+    unknown = text_of(tmp_path, SPEC % 2)
+    assert "a rank" not in unknown and "! Not checked whether it fits:" in unknown, "the model is on the nodes only"
     model = tmp_path / "model"
     model.mkdir()
     shape = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
     (model / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 32000, **shape}))
     assert "of 80.0 GB a rank" in text_of(tmp_path, SPEC % 2)
-    assert "does not fit" in text_of(tmp_path, SPEC % 0)
+    with pytest.raises(Refused, match="--gpu-memory SIZE") as refused:
+        text_of(tmp_path, SPEC % 0)
+    assert "80.0 GB" in refused.value.message and refused.value.where == str(tmp_path / "spec.yaml")
     (model / "config.json").write_text("{")
     assert "a rank" not in text_of(tmp_path, SPEC % 2)

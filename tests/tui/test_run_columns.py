@@ -30,7 +30,8 @@ def test_columns_fill_no_more_than_the_width(experiment: experiments.Experiment,
     rows = [row(dataclasses.replace(experiment, name=name), time.time())]
     columns = fit(width, rows)
     assert sum(size + GAP for _, size in columns) - GAP <= max(width, 8)
-    assert [column for column in COLUMNS if column in [chosen for chosen, _ in columns]] == [c for c, _ in columns]
+    chosen = [column.key for column, _ in columns]
+    assert [column.key for column in COLUMNS if column.key in chosen] == chosen
     for column, size in columns:
         assert cell_len(align(rows[0][column.key].text, size, right=column.right)) == size
 
@@ -40,7 +41,7 @@ def test_narrow_lists_keep_what_matters_most(experiment: experiments.Experiment)
     kept = {width: [column.key for column, _ in fit(width, rows)] for width in (8, 40, 76, 200)}
     assert kept[8] == ["id"]
     assert {"id", "name", "state", "step"} <= set(kept[40]) | {"step"}
-    assert {"id", "name", "state", "step", "loss", "curve", "age", "progress"} == set(kept[76])
+    assert {"id", "name", "state", "step", "headline", "curve", "age", "progress"} == set(kept[76])
     assert kept[200] == [column.key for column in COLUMNS]
 
 
@@ -48,8 +49,8 @@ def test_a_row_tells_state_in_a_word_progress_and_a_bad_loss(experiment: experim
     cells = row(experiment, time.time())
     assert cells["state"].text == "● running"
     assert (cells["step"].text, cells["progress"].text) == ("42/100", "42%")
-    assert (cells["loss"].text, cells["speed"].text) == ("0.0476", "12k")
-    bad = row(dataclasses.replace(experiment, last={"loss": math.nan}), time.time())["loss"]
+    assert (cells["headline"].text, cells["speed"].text) == ("0.0476", "12k")
+    bad = row(dataclasses.replace(experiment, last={"loss": math.nan}), time.time())["headline"]
     assert (bad.text, bad.ink) == ("nan", "bad")
 
 
@@ -58,3 +59,19 @@ def test_hostile_names_and_tags_are_shown_and_not_obeyed(experiment: experiments
     for text in (cells["name"].text, cells["tags"].text):
         assert text.isprintable()
         assert "[red]gone[/red]" in text
+
+
+def test_the_headline_has_the_name_of_its_metric_where_all_runs_have_the_same(
+    experiment: experiments.Experiment,
+) -> None:
+    ppo = dataclasses.replace(experiment, kind="ppo", last={"score": -0.0434, "loss": 9.0})
+    rows = {
+        kind: row(dataclasses.replace(one, kind=kind), time.time()) for kind, one in (("sft", experiment), ("ppo", ppo))
+    }
+
+    def title(*kinds: str) -> str:
+        columns = fit(200, [rows[kind] for kind in kinds])
+        return next(column.title for column, _ in columns if column.key == "headline")
+
+    assert (title("sft"), title("ppo"), title("sft", "ppo"), title()) == ("loss", "score", "latest", "latest")
+    assert rows["ppo"]["headline"].text == "-0.0434"

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.spec.loading import parse_spec
 from engine.store import experiments
+from engine.telemetry.records import Level
 from engine.telemetry.states import State
-from tests.tui.world import World
+from tests.tui.world import PPO, World
 from tui.run_facts import RunReader, log_files
 
 
@@ -67,3 +69,25 @@ def test_logs_are_those_of_the_newest_attempt_by_rank_and_are_named_by_host(worl
     ]
     assert len(names) == 10 and names[5] == "attempt 1 alpha rank 0"
     assert log_files(world.store.runs_dir, "sft-9999") == []
+
+
+def test_the_target_of_the_divergence_is_that_of_the_newest_spec(world: World) -> None:
+    identity = world.add_ppo("one", kl_target=6.0)
+    reader = RunReader(world.store, identity)
+    assert reader.read().targets == reader.read().targets == {"kl": 6.0}
+    world.begin(identity)
+    world.end(identity, State.STOPPED)
+    spec = parse_spec(PPO, overrides=["ppo.kl_target=2.5"])
+    experiments.resume(world.store, identity, spec)
+    assert reader.read().targets == {"kl": 2.5}
+    for other in (world.add_ppo("fixed"), world.add("sft")):
+        assert RunReader(world.store, other).read().targets == {}
+
+
+def test_a_way_back_is_marked_where_it_happened(world: World) -> None:
+    identity = world.add_ppo("one")
+    world.begin(identity)
+    world.train(identity, range(1, 25))
+    world.checkpoint(identity, 4)
+    world.tell(identity, "rolled_back", "Rolled back.", step=14, level=Level.WARNING, to_step=4)
+    assert RunReader(world.store, identity).read().marks == [(14, "rollback"), (4, "checkpoint")]

@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.store import attempts, experiments
+from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
 from tui.actions import of_scope
@@ -111,6 +112,33 @@ def test_lost_contact_is_told_above_the_charts_and_taken_back(world: World, runn
         await until(pilot, lambda: "reconnecting" not in screen_text(screen(pilot)))
 
     drive(world.app(experiment=running), scenario)
+
+
+def test_what_health_rules_find_is_told_above_the_charts_and_in_the_events(world: World) -> None:
+    identity = world.add_ppo("one", kl_target=6.0)
+    world.begin(identity)
+    finding = "KL is 7.5 nats per sequence on average at steps 5–14."
+    data = {"rule": "kl_over_limit", "action": "rollback", "since": 5}
+    world.train(identity, range(1, 15), score=0.5, kl=7.5)
+    world.tell(identity, "health", finding, step=14, level=Level.ERROR, **data)
+    world.tell(identity, "rolled_back", "Rolled back to step 4.", step=14, level=Level.WARNING, to_step=4)
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, f"Step 14: {finding} Rolled back to step 4.", "target 6", "↶")
+        world.train(identity, range(15, 66), score=0.5, kl=7.5)
+        await until(pilot, lambda: "Step 14:" not in screen_text(screen(pilot)))
+        world.tell(identity, "health", "Entropy is 0.", step=65, level=Level.ERROR, rule="collapse")
+        await shows(pilot, "Step 65: Entropy is 0.")
+        world.tell(identity, "paused", "Stopped at step 65 by a health rule.", step=65)
+        world.end(identity, State.STOPPED, "stopped at a checkpoint")
+        await shows(pilot, "Paused at step 65: Entropy is 0. R resumes it.")
+        await pilot.press("exclamation_mark")
+        await shows(pilot, "✖ Entropy is 0.", "! Rolled back to step 4.", f"✖ {finding}", "by a health rule")
+        experiments.resume(world.store, identity)
+        world.begin(identity, resumed=65)
+        await until(pilot, lambda: "Paused at" not in screen_text(screen(pilot)))
+
+    drive(world.app(experiment=identity), scenario)
 
 
 def test_a_hostile_log_is_shown_searched_and_never_obeyed(world: World, running: str) -> None:

@@ -255,8 +255,8 @@ def test_the_app_opens_on_an_experiment_by_name_and_refuses_an_unknown_one(world
     world.begin(world.add("one"))
 
     async def scenario(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: not isinstance(pilot.app.screen, RunsScreen))
         await shows(pilot, "sft-0001", "one", "● running", "step")
-        assert not isinstance(pilot.app.screen, RunsScreen)
 
     drive(world.app(experiment="one"), scenario)
 

@@ -16,7 +16,7 @@ from engine.spec.loading import parse_spec
 from engine.store import attempts, experiments, facts
 from engine.store.database import Store
 from engine.telemetry.reader import Chunk
-from engine.telemetry.records import EventRecord, MetricsRecord, Record, SampleRecord, StartRecord
+from engine.telemetry.records import EventRecord, Level, MetricsRecord, Record, SampleRecord, StartRecord
 from engine.telemetry.states import State
 from tui.app import PlumblineApp
 from tui.intents import Intents
@@ -27,6 +27,12 @@ name: {name}
 model: {{architecture: {{layers: 2}}, tokenizer: {{}}}}
 data: {{train: facts.jsonl}}
 train: {{steps: {steps}, lr: {lr}}}
+"""
+PPO = """
+kind: ppo
+model: {path: /models/sft}
+rewards: {rule: {kind: exact_match}}
+data: {train: /data/prompts.jsonl}
 """
 HOSTILE = "\x1b[2J[red]gone[/red] \u202e\x07"  # would clear the screen, colour, turn the line round, and beep
 
@@ -43,6 +49,11 @@ class World:
         """Queue an experiment."""
         spec = parse_spec(SPEC.format(name="x" if not name.isidentifier() else name, steps=steps, lr=lr))
         return experiments.create(self.store, spec, name=name, **more)
+
+    def add_ppo(self, name: str, **ppo: Any) -> str:
+        """Queue one of kind ppo. ppo: keys of that section."""
+        spec = parse_spec(PPO, overrides=[f"ppo.{key}={value}" for key, value in ppo.items()])
+        return experiments.create(self.store, spec, name=name)
 
     def begin(self, identity: str, *, resumed: int = 0, hosts: Sequence[str] = (), total: int = 100) -> int:
         """Let the next attempt of it run; returns its number."""
@@ -72,6 +83,12 @@ class World:
         """Let it write a checkpoint."""
         message = f"checkpoint of step {step} is complete"
         self.ingest(identity, "events.jsonl", [EventRecord(time.time(), attempt, "checkpoint", message, step=step)])
+
+    def tell(
+        self, identity: str, event: str, message: str, *, step: int, level: Level = Level.INFO, **data: Any
+    ) -> None:
+        """Let it tell of something."""
+        self.ingest(identity, "events.jsonl", [EventRecord(time.time(), 1, event, message, level, step, data)])
 
     def sample(self, identity: str, step: int, prompt: str, response: str, reference: str | None = None) -> None:
         """Let its model write something."""

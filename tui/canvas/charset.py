@@ -28,8 +28,10 @@ class Charset:
     x_tick: str
     rule: str
     crosshair: str
+    level: str  # of a line that a series is held against
     gap: str  # a value that is not a finite number
     restart: str
+    rollback: str  # to the networks of an earlier step; the steps go on
     checkpoint: str
     spark: str  # from lowest to highest
     bar: str  # of a progress bar: filled, empty
@@ -61,8 +63,10 @@ UNICODE = Charset(
     x_tick="┬",
     rule="─",
     crosshair="│",
+    level="┄",
     gap="✕",
     restart="↻",
+    rollback="↶",
     checkpoint="⚑",
     spark="▁▂▃▄▅▆▇█",
     bar="━─",
@@ -80,8 +84,10 @@ ASCII = Charset(
     x_tick="+",
     rule="-",
     crosshair="|",
+    level="~",
     gap="x",
     restart="R",
+    rollback="B",
     checkpoint="c",
     spark="_.-:=+*#",
     bar="#-",

@@ -37,7 +37,7 @@ class Mark:
     """Something that happened at x, shown on the axis row by a glyph of the charset."""
 
     x: float
-    kind: str  # "restart" or "checkpoint"
+    kind: str  # "restart", "rollback" or "checkpoint"
 
 
 Span = tuple[str, int]  # text and its ink
@@ -51,6 +51,7 @@ class Plot:
     title: Sequence[Span] = ()
     aside: Sequence[Span] = ()  # at the right end of the title row
     marks: Sequence[Mark] = ()
+    level: float | None = None  # that the first line is held against
     scale: Scale = Scale.LINEAR
     x_name: str = "step"
     x_is_time: bool = False
@@ -88,7 +89,7 @@ def draw(plot: Plot, width: int, height: int, charset: Charset | None = None) ->
     if plot.x_range is not None:
         x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
     visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
-    y = y_axis(*_y_extent(visible, plot.scale), plot.scale, max(1, min(5 + rows // 12, rows // 2)))
+    y = y_axis(*_y_extent(visible, plot.scale, plot.level), plot.scale, max(1, min(5 + rows // 12, rows // 2)))
     left = 1 + max([_MIN_GUTTER, *(len(label) for _, label in y.ticks)])
     columns = width - left - 1
     if columns < _MIN_COLUMNS:
@@ -96,6 +97,8 @@ def draw(plot: Plot, width: int, height: int, charset: Charset | None = None) ->
     frame = replace(frame, x=x, y=y, left=left, columns=columns, rows=rows)
     painter = _Painter(frame, x, y, glyphs)
     painter.axes(plot.x_name)
+    if plot.level is not None:
+        painter.level(plot.level)
     painter.lines(visible)
     painter.marks(plot.marks, visible)
     if plot.crosshair is not None and x.low <= plot.crosshair <= x.high:
@@ -168,8 +171,8 @@ def _visible(line: Line, x: Axis, scale: Scale) -> _Visible:
     )
 
 
-def _y_extent(visible: Sequence[_Visible], scale: Scale) -> tuple[float, float]:
-    ends: list[tuple[float, float]] = []
+def _y_extent(visible: Sequence[_Visible], scale: Scale, level: float | None) -> tuple[float, float]:
+    ends: list[tuple[float, float]] = [] if level is None else [(level, level)]
     for line in visible:
         values = line.raw.y[line.inside]
         if not values.size:
@@ -215,6 +218,11 @@ class _Painter:
         if name_at >= free:
             frame.put(axis_row + 1, name_at, x_name, Ink.ASIDE)
 
+    def level(self, value: float) -> None:
+        """Draw a line from end to end, under all others."""
+        row = self._rows(self.y.fraction(np.array([value])))[0]
+        self.glyphs[row, :], self.inks[row, :] = self.charset.level, Ink.MARK
+
     def lines(self, visible: Sequence[_Visible]) -> None:
         """Bands first, then lines, so that no band hides a line; where two lines share a cell, both keep their dots.
 
@@ -235,9 +243,14 @@ class _Painter:
             self._markers(line)
 
     def marks(self, marks: Sequence[Mark], visible: Sequence[_Visible]) -> None:
-        """Put marks on the axis row; a restart hides a checkpoint in the same cell, a lost value hides both."""
+        """Put marks on the axis row; a restart hides a checkpoint in the same cell, a lost value hides all."""
         row = self.frame.top + self.frame.rows
-        for kind, glyph in (("checkpoint", self.charset.checkpoint), ("restart", self.charset.restart)):
+        kinds = {
+            "checkpoint": self.charset.checkpoint,
+            "rollback": self.charset.rollback,
+            "restart": self.charset.restart,
+        }
+        for kind, glyph in kinds.items():
             for mark in marks:
                 if mark.kind == kind and self.x.low <= mark.x <= self.x.high:
                     self.frame.put(row, self.frame.left + self._column(mark.x), glyph, Ink.MARK)

@@ -145,7 +145,7 @@ class RunScreen(Screen[None]):
         self._top.show(counts(facts.live), experiment.id + name)
         self._header.show(facts)
         empty = "no points were logged" if experiment.state.ended else f"no points yet: it is {experiment.state}"
-        self._charts.show(experiment.kind, facts.curves, facts.marks, empty)
+        self._charts.show(experiment.kind, facts.curves, facts.marks, facts.targets, empty)
         self._show_story(facts)
         if facts.logs and not (self._log_chosen and self._log.path in facts.logs):
             self._log.open(facts.logs[0])

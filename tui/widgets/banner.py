@@ -1,4 +1,4 @@
-"""What must be known before the curves are read: lost contact, why a run failed or waits, a loss that is no number."""
+"""What must be known before the curves are read: lost contact, why a run failed or waits, what health rules found."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tui.safe_text import visible
 from tui.standing import SILENT_AFTER
 
 _MOST_NODES = 3  # named
+_RECENT = 50  # steps that a finding of the health rules stays in view
 News = tuple[str, str]  # "error", "warning" or "information"; one sentence
 
 
@@ -32,6 +33,9 @@ def news(facts: RunFacts, now: float) -> News | None:
     sick = _not_a_number(facts)
     if sick is not None:
         return "error", sick
+    found = _finding(facts)
+    if found is not None:
+        return "warning", found
     if reason:
         return "information", _sentence(reason)
     return None
@@ -65,6 +69,20 @@ def _not_a_number(facts: RunFacts) -> str | None:
     since = int(curve.step[finite[-1] + 1] if finite.size else curve.step[0])
     advice = "" if facts.experiment.state.ended else " K stops it at once."
     return f"{name} is no finite number since step {since}.{advice}"
+
+
+def _finding(facts: RunFacts) -> str | None:
+    """Return what the health rules found last, while it is recent or the run is paused by it."""
+    experiment = facts.experiment
+    told = [event for event in facts.events if event.attempt == experiment.attempts]
+    found = [event for event in told if event.event in ("health", "rolled_back") and event.step is not None]
+    if not found:
+        return None
+    step = found[-1].step or 0
+    words = " ".join(visible(" ".join(event.message.split())) for event in found if event.step == step)
+    if any(event.event == "paused" for event in told):
+        return f"Paused at step {step}: {words} R resumes it." if experiment.state is State.STOPPED else None
+    return f"Step {step}: {words}" if not experiment.state.ended and experiment.step <= step + _RECENT else None
 
 
 def _sentence(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,14 +50,30 @@ class ChartGrid(Grid):
         self.maximised: str | None = None  # name of the panel that has all the room
         self._panels: list[Panel] = []
         self._marks: Sequence[tuple[int, str]] = ()
+        self._targets: Mapping[str, float] = {}
         self._empty = ""
         self._scales: dict[str, Scale] = {}  # by the name of the panel
         self._shape = (1, 1)  # columns, rows of a page
 
-    def show(self, kind: str, curves: Curves, marks: Sequence[tuple[int, str]], empty: str) -> None:
-        """Show the curves of a run. marks: (step, kind) of restarts and checkpoints. empty: said while it has none."""
+    def show(
+        self,
+        kind: str,
+        curves: Curves,
+        marks: Sequence[tuple[int, str]],
+        targets: Mapping[str, float],
+        empty: str,
+    ) -> None:
+        """Show the curves of a run.
+
+        Args:
+            kind: of the experiment.
+            curves: all that it measured.
+            marks: (step, kind) of restarts, rollbacks and checkpoints.
+            targets: what the run aims at, by metric.
+            empty: said while it has no points.
+        """
         before = self._extent()
-        self.curves, self._marks, self._empty = curves, marks, empty
+        self.curves, self._marks, self._targets, self._empty = curves, marks, targets, empty
         self._panels = panels(kind, curves.series)
         if self.view.mode not in curves.modes():
             self.view = replace(self.view, mode=XMode.STEP, window=None, crosshair=None)
@@ -69,7 +85,7 @@ class ChartGrid(Grid):
         self.view = replace(self.view, window=None, crosshair=None)
         self.page, self.maximised = 0, None
         self._scales.clear()
-        self.show("", Curves({}), (), "")
+        self.show("", Curves({}), (), {}, "")
 
     def on_resize(self) -> None:
         self._arrange()
@@ -277,7 +293,8 @@ class ChartGrid(Grid):
             if index < len(page):
                 panel = page[index]
                 scale = self._scales.get(panel[0], Scale.LINEAR)
-                chart.show(plot(panel, self.curves, self.view, scale, marks=self._marks))
+                target = self._targets.get(panel[0])
+                chart.show(plot(panel, self.curves, self.view, scale, marks=self._marks, target=target))
             else:
                 chart.show(plot((), self.curves, self.view, Scale.LINEAR, empty=self._empty))
 

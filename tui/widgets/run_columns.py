@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -52,7 +52,7 @@ COLUMNS = (
     Column("step", "step", 9, 3, right=True),
     Column("bar", "", 8, 9),
     Column("progress", "done", 4, 7, right=True),
-    Column("loss", "loss", 6, 4, right=True),
+    Column("headline", "latest", 6, 4, right=True),
     Column("curve", "recent", 8, 5),
     Column("speed", "tok/s", 6, 8, right=True),
     Column("age", "age", 6, 6, right=True),
@@ -62,9 +62,12 @@ _WIDEST_NAME, _WIDEST_CURVE, _WIDEST_ID = 32, 16, 12
 
 
 def fit(width: int, rows: Sequence[Row]) -> list[tuple[Column, int]]:
-    """Return the columns that `width` cells have room for, each with its width, in order."""
+    """Return the columns that `width` cells have room for, each with its width, in order.
+
+    The headline of runs of one kind has that metric's name.
+    """
     least = {column.key: column.width for column in COLUMNS}
-    for key, most in (("id", _WIDEST_ID), ("step", 15)):
+    for key, most in (("id", _WIDEST_ID), ("step", 15), ("headline", 8)):
         least[key] = min(most, max([least[key], *(cell_len(row[key].text) for row in rows)]))
     chosen = list(COLUMNS)
     while len(chosen) > 1 and sum(least[column.key] + GAP for column in chosen) - GAP > width:
@@ -75,7 +78,14 @@ def fit(width: int, rows: Sequence[Row]) -> list[tuple[Column, int]]:
             more = max(0, min(spare, most - least[key]))
             least[key] += more
             spare -= more
-    return [(column, least[column.key]) for column in chosen]
+    told = {_headline(row["kind"].text) for row in rows}
+    title = told.pop() if len(told) == 1 else "latest"
+    named = [replace(column, title=title) if column.key == "headline" else column for column in chosen]
+    return [(column, least[column.key]) for column in named]
+
+
+def _headline(kind: str) -> str:
+    return HEADLINE.get(kind, "loss")
 
 
 def _longest(rows: Sequence[Row], key: str, most: int) -> int:
@@ -101,7 +111,7 @@ def row(experiment: Experiment, now: float) -> Row:
     charset = current()
     state = experiment.state
     total, progress = experiment.total_steps, experiment.progress
-    loss = experiment.last.get(HEADLINE.get(experiment.kind, "loss"))
+    value = experiment.last.get(_headline(experiment.kind))
     speed = experiment.last.get("tokens_per_second") if state.value == "running" else None
     filled = round(8 * min(1.0, progress)) if progress is not None else 0
     return {
@@ -112,8 +122,8 @@ def row(experiment: Experiment, now: float) -> Row:
         "step": Cell(f"{experiment.step}/{total}" if total else str(experiment.step) if experiment.step else "–"),
         "bar": Cell(charset.bar[0] * filled + charset.bar[1] * (8 - filled) if progress is not None else "", "bar"),
         "progress": Cell(f"{math.floor(100 * progress)}%" if progress is not None else "–", "quiet"),
-        "loss": Cell(
-            short(loss) if loss is not None else "–", "value" if loss is None or math.isfinite(loss) else "bad"
+        "headline": Cell(
+            short(value) if value is not None else "–", "value" if value is None or math.isfinite(value) else "bad"
         ),
         "curve": Cell("", "curve"),  # drawn when its width is known
         "speed": Cell(short(speed) if speed is not None else "–", "quiet"),
