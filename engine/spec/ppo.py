@@ -66,7 +66,10 @@ class RewardTerm(Section):
     wrong: Number = Field(-1.0, description="exact_match: value of any other answer")
     target: PositiveInt = Field(64, description="length: tokens; each one more costs 1 / target")
     pattern: str | None = Field(None, description="regex: 1 where it is found in the answer, 0 elsewhere")
-    function: str | None = Field(None, description="function: MODULE:NAME; answers in, one number for each out")
+    function: str | None = Field(
+        None, description="function: MODULE:NAME, or NAME in file; answers in, one number for each out"
+    )
+    file: InputPath | None = Field(None, description="function: the Python file that has it; null: an installed module")
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:

@@ -6,11 +6,14 @@ A rule gives raw numbers; `reward` normalises, clips and weights them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, SupportsFloat
 
 # Not the standard library's: it gives up on a pattern that would backtrack for ever.
@@ -74,7 +77,7 @@ def make_rule(name: str, term: RewardTerm, abstentions: Sequence[str]) -> Rule:
         case "regex":
             return _pattern(name, term.pattern or "")
         case "function":
-            return _UsersFunction(name, term.function or "")
+            return _UsersFunction(name, term.function or "", Path(term.file) if term.file is not None else None)
         case "model":
             raise ValueError(f"rewards.{name} is a reward model, not a rule")
 
@@ -107,9 +110,9 @@ def _pattern(name: str, text: str) -> Rule:
 class _UsersFunction:
     """A function of the user's own; whatever is wrong with it is told in one sentence."""
 
-    def __init__(self, name: str, path: str) -> None:
-        self._path, self._where = path, f"rewards.{name}.function"
-        self._function = self._imported()
+    def __init__(self, name: str, path: str, file: Path | None) -> None:
+        self._path, self._file, self._where = path, file, f"rewards.{name}.function"
+        self._function = self._found()
 
     def __call__(self, answers: Sequence[Answer]) -> list[float]:
         """Return what the function gives. Raises RunFailed if it fails, or does not give a finite number for each."""
@@ -140,26 +143,43 @@ class _UsersFunction:
         hint = "It gets a list of answers and returns one finite number for each."
         return RunFailed(f"the function {self._path} {what}.", hint=hint, where=self._where)
 
-    def _imported(self) -> Callable[[list[Answer]], Any]:
-        module_name, colon, attribute = self._path.partition(":")
-        if not colon or not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-            raise InvalidInput(f"{self._path!r} is not of the form MODULE:NAME.", where=self._where)
-        # It stays: the module may import its neighbours when it is called. Last, so that it hides nothing.
-        if (folder := str(Path.cwd())) not in sys.path:
-            sys.path.append(folder)
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            missing = error.name or module_name
-            hint = f"Install it on every node, put its folder into PYTHONPATH, or start in it ({folder} was searched)."
-            raise InvalidInput(f"there is no module {missing}.", hint=hint, where=self._where) from error
-        except (Exception, SystemExit) as error:
-            raise InvalidInput(f"importing {module_name} raised {_told(error)}.", where=self._where) from error
+    def _found(self) -> Callable[[list[Answer]], Any]:
+        if self._file is not None:
+            module_name, attribute = str(self._file), self._path
+            module = self._imported(module_name, partial(_from_file, self._file))
+        else:
+            module_name, colon, attribute = self._path.partition(":")
+            if not colon or not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+                hint = "Or give its file: rewards.NAME.file."
+                raise InvalidInput(f"{self._path!r} is not of the form MODULE:NAME.", hint=hint, where=self._where)
+            # It stays: the module may import its neighbours when it is called. Last, so that it hides nothing.
+            if (folder := str(Path.cwd())) not in sys.path:
+                sys.path.append(folder)
+            module = self._imported(module_name, partial(importlib.import_module, module_name))
         function = getattr(module, attribute, None)
         if not callable(function):
             kind = "nothing" if function is None else "nothing callable"
             raise InvalidInput(f"{module_name} has {kind} of the name {attribute}.", where=self._where)
         return function
+
+    def _imported(self, module_name: str, load: Callable[[], ModuleType]) -> ModuleType:
+        try:
+            return load()
+        except ModuleNotFoundError as error:
+            missing = error.name or module_name
+            hint = f"Install it on every node, or give its file: rewards.NAME.file ({Path.cwd()} was searched)."
+            raise InvalidInput(f"there is no module {missing}.", hint=hint, where=self._where) from error
+        except (Exception, SystemExit) as error:
+            raise InvalidInput(f"importing {module_name} raised {_told(error)}.", where=self._where) from error
+
+
+def _from_file(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"plumbline_reward_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file.name} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _told(error: BaseException) -> str:

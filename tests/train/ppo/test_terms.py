@@ -176,3 +176,15 @@ def test_a_function_that_cannot_be_had_is_told_at_the_start(module: Path, body: 
 def test_a_path_of_another_form_is_refused(path: str) -> None:
     with pytest.raises(InvalidInput, match="not of the form MODULE:NAME"):
         rule(kind="function", function=path)
+
+
+def test_a_function_in_a_file_of_its_own_needs_no_module(tmp_path: Path) -> None:
+    file = tmp_path / "judging.py"
+    file.write_text("def grade(answers):\n    return [len(answer.response) for answer in answers]\n")
+    term = RewardTerm(kind="function", file=str(file), function="grade")
+    assert make_rule("own", term, ())([answer("ab"), answer("abc")]) == [2.0, 3.0]
+    with pytest.raises(InvalidInput, match="has nothing of the name other"):
+        make_rule("own", term.model_copy(update={"function": "other"}), ())
+    file.write_text("def grade(:\n")
+    with pytest.raises(InvalidInput, match=r"judging\.py raised SyntaxError"):
+        make_rule("own", term, ())
