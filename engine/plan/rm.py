@@ -38,7 +38,7 @@ def plan_rm(
         rows = max(1, round(rows * (1 - data.eval_fraction)))
     batch = plan_batch(train, ranks=place.ranks, length=data.max_length, rows=rows, sequences=2)
     # Better and worse answers go through the network together.
-    load = Load(2 * batch.micro_batch, data.max_length, eager=spec.model.attention == "eager")
+    load = Load(2 * batch.micro_batch, data.max_length, packing=data.packing, eager=spec.model.attention == "eager")
     network = Network(with_score_head(backbone), spec.model.lora)
     return plan_roles(
         [Role("model", network, Sharding.of(train), trains=(load,))],

@@ -42,6 +42,15 @@ class Spec(Section):
     placement: Placement = Field(default_factory=Placement, description="how much of the hostfile it takes")
 
 
+def _require_borders(model: Model, data: Data | PreferenceData) -> None:
+    """Refuse packed rows where transformers does not see the borders: flash attention, but for one row at a time."""
+    if data.packing and model.attention == "flash":
+        raise ValueError(
+            "has data.packing and model.attention flash, with which packed examples would see each other; "
+            "set model.attention to auto or sdpa"
+        )
+
+
 class SftSpec(Spec):
     """Supervised fine-tuning, or a plain language-model objective on text."""
 
@@ -49,6 +58,11 @@ class SftSpec(Spec):
     model: Model = Field(description="where the weights come from", examples=[{"path": "models/base"}])
     data: Data = Field(description="what it trains on")
     train: Train = Field(default_factory=Train, description="how the trainer runs")
+
+    @model_validator(mode="after")
+    def _packing_fits(self) -> Self:
+        _require_borders(self.model, self.data)
+        return self
 
 
 class PreferenceData(Section):
@@ -74,6 +88,7 @@ class PreferenceData(Section):
         None, description="chat template file (Jinja); null: the tokenizer's own, or the plain one"
     )
     max_length: PositiveInt = Field(512, description="longest prompt and answer, tokens; longer pairs are left out")
+    packing: bool = Field(False, description="put several answers into one row, without attention between them")
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
 
 
@@ -89,6 +104,11 @@ class RmSpec(Spec):
     normalise: bool = Field(
         True, description="export mean and deviation of the scores of held-out chosen answers, to score by"
     )
+
+    @model_validator(mode="after")
+    def _packing_fits(self) -> Self:
+        _require_borders(self.model, self.data)
+        return self
 
 
 class PpoSpec(Spec):
@@ -117,6 +137,8 @@ class PpoSpec(Spec):
             raise ValueError("needs model.path: a policy is not made from scratch")
         if self.ppo.estimator != "gae" and self.rollout.samples_per_prompt < 2:
             raise ValueError(f"has estimator {self.ppo.estimator}, which needs rollout.samples_per_prompt of 2 or more")
+        if self.ptx is not None:
+            _require_borders(self.model, self.ptx.data)
         if self.critic.share_base and self.model.lora is None:
             raise ValueError("has critic.share_base, which needs model.lora")
         return self

@@ -15,6 +15,7 @@ from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
 from engine.spec.models import PpoSpec, SftSpec, TrainedSpec
+from engine.spec.sections import Data
 from engine.train import durable, models
 from engine.train.batches import Row
 from engine.train.evaluation import Question
@@ -64,16 +65,17 @@ def load_dataset(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Dataset:
     tokenizer = load_tokenizer(spec, run_dir, ranks)
     examples = load_examples(spec.data, tokenizer, "train")
     held_out = load_examples(spec.data, tokenizer, "eval")
-    rows = _rows(examples, spec)
+    rows = rows_of(examples, spec.data)
     if not any(row.loss_tokens for row in rows):
         raise InvalidInput("no token of the training data carries loss.", where=spec.data.train)
     questions = list(_questions(held_out))[: spec.train.sample_prompts]
-    return Dataset(tokenizer, rows, _rows(held_out, spec), questions)
+    return Dataset(tokenizer, rows, rows_of(held_out, spec.data), questions)
 
 
-def _rows(examples: Sequence[Example], spec: SftSpec) -> list[Row]:
-    if spec.data.packing:
-        return [Row.of(row.input_ids, row.loss_mask, row.position_ids) for row in pack(examples, spec.data.max_length)]
+def rows_of(examples: Sequence[Example], data: Data) -> list[Row]:
+    """Return the examples as rows, several in one if they are to be packed."""
+    if data.packing:
+        return [Row.of(row.input_ids, row.loss_mask, row.position_ids) for row in pack(examples, data.max_length)]
     return [Row.of(example.input_ids, example.loss_mask) for example in examples]
 
 

@@ -36,7 +36,7 @@ from engine.train.evaluation import Evaluation, Sample, evaluating
 from engine.train.journal import Journal
 from engine.train.objective import Objective
 from engine.train.runtime import Runtime, explained
-from engine.train.scoring import padded, score_all, scores_of
+from engine.train.scoring import packed, packed_scores_of, padded, score_every_position, score_shares, scores_of
 from engine.train.supervised import SupervisedTrainer
 
 # The most reference answers that mean and deviation of the scores are measured on.
@@ -81,9 +81,16 @@ class RmObjective(Objective[Pair]):
     def build_network(self, zero_config: dict[str, Any]) -> nn.Module:
         """Return the causal model with a scalar head in place of its output embeddings."""
         spec = self.spec
-        return models.build_reward_model(
+        network = models.build_reward_model(
             spec.model, self.tokenizer, spec.train, seed=spec.seed, zero_config=zero_config
         )
+        if spec.data.packing:
+            score_every_position(network)
+        return network
+
+    def width(self, row: Pair) -> int:
+        """Return the tokens of two rows as long as the longer answer; packed they take no more."""
+        return 2 * max(len(row.chosen), len(row.rejected))
 
     def weight(self, rows: Sequence[Pair]) -> float:
         """Return the number of pairs."""
@@ -92,9 +99,7 @@ class RmObjective(Objective[Pair]):
     def sums(self, engine: Any, rows: Sequence[Pair]) -> dict[str, Tensor]:
         """Return summed loss in nats, correct pairs, and summed lead of the chosen answers."""
         # Without pairs, a row of pads runs through the same graph, as both answers, and weighs nothing.
-        sequences = [*(pair.chosen for pair in rows), *(pair.rejected for pair in rows)]
-        ids = padded(sequences, self.tokenizer.pad_token_id, self.ranks.device)
-        scores = scores_of(engine, ids)
+        scores = self._scored(engine, [*(pair.chosen for pair in rows), *(pair.rejected for pair in rows)])
         chosen, rejected = scores.chunk(2) if rows else (scores, scores)
         sums = self._loss(chosen, rejected, weights=torch.full_like(chosen, 1.0 if rows else 0.0, dtype=torch.float32))
         return {"loss": sums.loss, "accuracy": sums.correct, "margin": sums.margin}
@@ -142,10 +147,16 @@ class RmObjective(Objective[Pair]):
 
     def _scores(self, engine: Any, sequences: Sequence[Tensor]) -> Tensor:
         size = 2 * self.spec.train.micro_batch_size  # as many sequences as in training
-        pad_id = self.tokenizer.pad_token_id
         with evaluating(engine):
-            score = partial(scores_of, engine.module)
-            return score_all(score, sequences, self.ranks, micro_batch_size=size, pad_id=pad_id)
+            score = partial(self._scored, engine.module)
+            return score_shares(score, sequences, self.ranks, micro_batch_size=size)
+
+    def _scored(self, engine: Any, sequences: Sequence[Tensor]) -> Tensor:
+        """Return the score of each sequence, or that of a row of pads if there is none, by one forward pass."""
+        data, pad_id, device = self.spec.data, self.tokenizer.pad_token_id, self.ranks.device
+        if data.packing:
+            return packed_scores_of(engine, packed(sequences, data.max_length, pad_id, device))
+        return scores_of(engine, padded(sequences, pad_id, device))
 
 
 def _moments(scores: Tensor) -> Moments:

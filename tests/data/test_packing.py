@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.data.examples import Example
-from engine.data.packing import PackedRow, pack
+from engine.data.packing import ABOUT, PackedRow, fill, fill_narrowly, pack
 
 MAX_LENGTH = 32
 
@@ -57,6 +57,32 @@ def test_a_known_case_is_packed_best() -> None:
     lengths = [20, 7, 12, 25, 32]
     examples = [Example([index] * length, (True,) * length, 0, "") for index, length in enumerate(lengths)]
     assert [sorted(set(row.input_ids)) for row in pack(examples, MAX_LENGTH)] == [[0, 2], [1, 3], [4]]
+
+
+def tokens(rows: list[list[int]], lengths: list[int]) -> int:
+    """Of one forward pass, pads included."""
+    return len(rows) * max((sum(lengths[index] for index in row) for row in rows), default=0)
+
+
+@given(st.lists(st.integers(1, MAX_LENGTH), max_size=30))
+def test_narrow_rows_hold_all_and_take_no_more_tokens_than_a_row_each(lengths: list[int]) -> None:
+    rows = fill_narrowly(lengths, MAX_LENGTH)
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert all(sum(lengths[index] for index in row) <= MAX_LENGTH for row in rows)
+    assert sum(lengths) <= tokens(rows, lengths) <= max(lengths, default=0) * len(lengths)
+
+
+@given(st.lists(st.integers(1, MAX_LENGTH), max_size=30).map(lambda lengths: [20, *lengths]))
+def test_they_take_about_as_few_tokens_as_rows_of_any_width(lengths: list[int]) -> None:
+    best = min(tokens(fill(lengths, width), lengths) for width in range(max(lengths), MAX_LENGTH + 1))
+    assert tokens(fill_narrowly(lengths, MAX_LENGTH), lengths) <= ABOUT * best
+
+
+def test_of_widths_that_are_as_good_the_narrowest_is_taken() -> None:
+    assert fill_narrowly([40] * 4, 100_000) == [[0], [1], [2], [3]]
+    assert fill_narrowly([30, 10, 20], 100_000) == [[0], [1, 2]]
+    with pytest.raises(ValueError, match="33 tokens"):
+        fill_narrowly([3, 33], MAX_LENGTH)
 
 
 def test_an_example_that_is_too_long_is_an_error() -> None:

@@ -115,6 +115,8 @@ def _mended(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
     if title == "RewardTerm":
         needed = {"model": "path", "regex": "pattern", "function": "function"}.get(drawn.get("kind", "model"), "kind")
         return drawn if drawn.get(needed) is not None else {**drawn, needed: "given"}
+    if title in ("SftSpec", "RmSpec") and drawn["model"].get("attention") == "flash":
+        return {**drawn, "data": {**drawn["data"], "packing": False}}
     if title == "PpoSpec":
         return _mended_ppo(drawn)
     if title == "RagSpec":
@@ -125,6 +127,8 @@ def _mended(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
 def _mended_ppo(drawn: dict[str, Any]) -> dict[str, Any]:
     model = drawn["model"] if drawn["model"]["path"] else {"path": "models/sft"}
     train, critic, rollout = drawn.get("train", {}), drawn.get("critic", {}), drawn.get("rollout", {})
+    if model.get("attention") == "flash":
+        model = {**model, "attention": "auto"}
     if model.get("lora") is None:
         critic = {**critic, "share_base": False}
     if critic.get("zero_stage") != 3 or train.get("nvme_path") is not None:

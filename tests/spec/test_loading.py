@@ -328,3 +328,11 @@ def test_a_file_is_read_with_its_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + SPEC.replace("\n", "\r\n").encode())
     assert load_spec(file, ["seed=3"]) == parse_spec(SPEC, overrides=["seed=3"])
+
+
+@pytest.mark.parametrize("kind", ["sft", "rm"])
+def test_packing_with_the_attention_that_does_not_see_borders_is_refused(kind: str) -> None:
+    text = f"kind: {kind}\nmodel: {{path: m, attention: flash}}\ndata: {{train: t, packing: true}}\n"
+    with pytest.raises(InvalidInput, match=r"data\.packing and model\.attention flash"):
+        parse_spec(text)
+    assert parse_spec(text, overrides=["model.attention=sdpa"]).model.attention == "sdpa"

@@ -15,8 +15,8 @@ from engine.rl.masking import masked_sum
 from engine.rl.policy_loss import policy_loss
 from engine.rl.value_loss import value_loss
 from engine.spec.models import PpoSpec
-from engine.train.batches import MicroBatch, Row, collate, plan_parts
-from engine.train.dataset import Stream
+from engine.train.batches import MicroBatch, collate, plan_parts
+from engine.train.dataset import Stream, rows_of
 from engine.train.ppo.episodes import EpisodeBatch, stacked
 from engine.train.ppo.experience import Experience
 from engine.train.ppo.networks import Networks
@@ -60,7 +60,7 @@ class Update:
         ranks: Runtime,
     ) -> None:
         self._spec, self._networks, self._pad_id, self._ranks = spec, networks, pad_id, ranks
-        rows = [Row.of(example.input_ids, example.loss_mask) for example in ptx]
+        rows = rows_of(ptx, spec.ptx.data) if spec.ptx is not None else []
         self._ptx = Stream(rows, spec.seed) if rows else None
         self.ptx_rows_seen = 0  # the cursor of the PTX data
 
