@@ -41,6 +41,7 @@ class TrainState:
     precision: str
     settled: dict[str, float] = field(default_factory=dict)  # what the objective measured after the last step
     rollbacks: int = 0
+    rolled_back_at: int = 0  # step of the last rollback
     health: dict[str, Any] = field(default_factory=dict)  # what the health rules remember
     own: dict[str, Any] = field(default_factory=dict)  # what the kind remembers
 
@@ -145,13 +146,13 @@ class Checkpoints:
             tensors: dict[str, Tensor] = torch.load(checkpoint.folder / TENSORS, weights_only=True)
         return replace(saved, world_size=runtime.world_size), tensors
 
-    def before(self, step: int) -> Checkpoint | None:
-        """Return the newest complete checkpoint from before a step, if there is one."""
+    def before(self, step: int, *, floor: int) -> Checkpoint | None:
+        """Return the newest complete checkpoint from before a step and not from before `floor`, if there is one."""
         return next(
             (
                 Checkpoint(folder, _step(folder))
                 for folder in self._by_age()
-                if _step(folder) < step and _problem(folder) is None
+                if floor <= _step(folder) < step and _problem(folder) is None
             ),
             None,
         )

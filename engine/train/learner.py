@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -79,7 +80,10 @@ class Learner:
         skipped = self.engine.skipped_steps
         self.engine.step()
         self.overflowed = self.engine.skipped_steps > skipped
-        return float(self.engine.get_global_grad_norm()) if norm is None else norm
+        if norm is None:
+            norm = float(self.engine.get_global_grad_norm())
+            norm = norm if norm >= 0.0 else math.nan  # -1 says that the gradients are not finite
+        return norm
 
     def _unclipped_norm(self) -> float | None:
         """Return the gradient norm where DeepSpeed keeps none: in fp32 without ZeRO. Reduced gradients are in place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,11 @@ class Trainer(ABC):
             step = self.state.step + 1
             stopping, findings = self._step(step, stop)
             last = step == self.total_steps
-            if last or (train.eval_every and step % train.eval_every == 0):
+            # Networks that are not finite have nothing to show.
+            if not _not_finite(findings) and (last or (train.eval_every and step % train.eval_every == 0)):
                 findings += self._evaluate(step)
             pausing, rolled_back = self._act_on(findings, step)
-            if pausing and any(finding.rule == "not_finite" for finding in findings):
+            if pausing and _not_finite(findings):
                 # What is in the networks is worth nothing: the last checkpoint stays the newest.
                 return self._stopped("paused", step, "by a health rule")
             if last:
@@ -269,20 +270,26 @@ class Trainer(ABC):
             message = f"Rolled back already as often as health.most_rollbacks allows ({most}), so the run pauses."
             self.journal.event("health", message, level=Level.ERROR, step=step)
             return False
-        found = self.ranks.from_main(self.checkpoints.before(since) if self.ranks.is_main else None)
+        found = self.ranks.from_main(self._last_good(since) if self.ranks.is_main else None)
         if found is None:
             message = f"There is no checkpoint from before step {since} to go back to, so the run pauses."
             self.journal.event("health", message, level=Level.ERROR, step=step)
             return False
-        here = self.state
-        state = self._load(found)
-        self.state = replace(
-            state, step=here.step, rows_seen=here.rows_seen, tokens=here.tokens, rollbacks=here.rollbacks + 1
-        )
+        here, numbers = self.state, runtime.random_state()
+        self._load(found)
+        runtime.restore_random_state(numbers)
+        self.state = replace(here, rollbacks=here.rollbacks + 1, rolled_back_at=step)
         self.health.forget(step)
         message = f"Rolled back to the networks of step {found.step}; the learning rate is lowered."
         self.journal.event("rolled_back", message, level=Level.WARNING, step=step, to_step=found.step)
         return True
+
+    def _last_good(self, since: int) -> Checkpoint | None:
+        """Return the checkpoint to go back to where evidence begins at `since`, if there is one."""
+        # What was left behind by an earlier rollback is not gone back to.
+        floor = self.state.rolled_back_at
+        # A step measures the networks that the step before it made: those show the fault, and are the second choice.
+        return self.checkpoints.before(since - 1, floor=floor) or self.checkpoints.before(since, floor=floor)
 
     def _checkpoint(self, step: int) -> None:
         self.journal.pulse(step, "checkpoint")
@@ -293,3 +300,7 @@ class Trainer(ABC):
         folder = self.checkpoints.save(self._engines(), self.state, remembered.tensors, self.ranks)
         path = str(folder.relative_to(self.run_dir))
         self.journal.event("checkpoint", f"Saved {path}.", step=step, path=path)
+
+
+def _not_finite(findings: Sequence[Finding]) -> bool:
+    return any(finding.rule == "not_finite" for finding in findings)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.data.prompts import judged_ids
-from engine.errors import RunFailed
+from engine.errors import PlumblineError
 from engine.spec.models import PpoSpec
 from engine.train.ppo.episodes import Episode
 from engine.train.ppo.networks import Networks
@@ -57,14 +57,14 @@ class Judges:
         own = [episode.answer for episode in episodes[ranks.rank :: ranks.world_size]]
         values = torch.zeros(len(episodes), dtype=torch.float64)
         for rank, part in enumerate(ranks.from_all(_outcome(self._rules[name], own))):
-            if isinstance(part, RunFailed):  # on every rank alike, so that none waits for another
+            if isinstance(part, PlumblineError):  # on every rank alike, so that none waits for another
                 raise part
             values[rank :: ranks.world_size] = torch.tensor(part, dtype=torch.float64)
         return values
 
 
-def _outcome(rule: Rule, answers: Sequence[Answer]) -> list[float] | RunFailed:
+def _outcome(rule: Rule, answers: Sequence[Answer]) -> list[float] | PlumblineError:
     try:
         return list(rule(answers)) if answers else []
-    except RunFailed as error:
+    except PlumblineError as error:
         return error

@@ -183,6 +183,8 @@ class Update:
             "overflow": "steps",
             "value_grad_norm": "steps",
         }
+        if self._spec.train.precision != "fp16":  # nothing else overflows
+            del by["overflow"]
         means = {name: totals[name] / totals[unit] for name, unit in by.items() if name in totals}
         if self._spec.ppo.early_stop_kl is not None:
             means["early_stops"] = totals.get("early_stops", 0.0)

@@ -18,10 +18,11 @@ PAD, END = 0, 1
 TOKENS = ("<|pad|>", "<|eos|>", "p", "q", "r")
 SPECIAL = 2
 LONGEST = 3  # an answer ends by itself or at the third token
-# Prompts of different lengths, each with the answer that is accepted.
-PROMPTS = {"p": "r", "r q": "q q"}
+# Prompts of different lengths, each with the answer that is accepted. They hold different tokens: over equal ones
+# attention has nothing to choose from, and a model without a token for the beginning cannot count them.
+PROMPTS = {"q p": "r", "p r q": "r p"}
 KL_COEF, TEMPERATURE = 0.4, 0.8
-STEPS, EPISODES, GROUP = 140, 512, 8
+STEPS, EPISODES, GROUP = 70, 512, 8
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}"
     "{% generation %}{{ message['content'] }}{{ eos_token }}{% endgeneration %}"
@@ -31,7 +32,7 @@ REWARDS: dict[str, dict[str, Any]] = {
     "begins": {"kind": "regex", "pattern": "^p", "weight": 1.0},
     "holds": {"kind": "regex", "pattern": "q r", "weight": 1.0},
     "ends": {"kind": "regex", "pattern": "r$", "weight": -0.5},
-    "right": {"kind": "exact_match", "wrong": 0.0, "weight": 2.0},
+    "right": {"kind": "exact_match", "wrong": 0.0, "weight": 1.5},
     "short": {"kind": "length", "target": 2, "weight": 0.4},
 }
 
@@ -43,7 +44,7 @@ def reward(prompt: str, answer: tuple[int, ...]) -> float:
         1.0 * text.startswith("p")
         + 1.0 * ("q r" in text)
         - 0.5 * text.endswith("r")
-        + 2.0 * (text == PROMPTS[prompt])
+        + 1.5 * (text == PROMPTS[prompt])
         - 0.4 * (len(answer) > 2) / 2
     )
 
@@ -102,10 +103,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=len(TOKENS),
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=16,
-        initializer_range=0.2,
+        initializer_range=0.1,
         eos_token_id=END,
         pad_token_id=PAD,
     )
@@ -139,8 +140,9 @@ def written_spec(folder: Path, start: Path, estimator: str) -> Path:
             "steps": STEPS,
             "batch_size": EPISODES // 2,
             "micro_batch_size": EPISODES // 2,
-            "lr": 1e-2,
-            "schedule": {"kind": "linear", "final_fraction": 0.01},
+            "lr": 5e-3,
+            "schedule": {"kind": "linear", "warmup_steps": 5, "final_fraction": 0.01},
+            "optimizer": {"beta2": 0.99},
             "precision": "fp32",
             "zero_stage": 0,
         },
