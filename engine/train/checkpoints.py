@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +126,8 @@ class Checkpoints:
     ) -> tuple[TrainState, dict[str, Tensor]]:
         """Put engines and random generators back and return state and tensors; `state` is what a run starts with.
 
-        On as many ranks as saved it this is exact. Another number of ranks gets the same weights and optimiser states,
-        and random generators as they are at the start.
+        The state is as it was saved, with the number of ranks that saved it. On as many ranks this is exact. Another
+        number gets the same weights and optimiser states, and random generators as they are at the start.
 
         Raises:
             Refused: if the checkpoint was made with another ZeRO stage, precision or other networks.
@@ -144,7 +144,7 @@ class Checkpoints:
                 own = checkpoint.folder / f"rank-{runtime.rank}.pt"
                 restore_random_state(torch.load(own, weights_only=True))
             tensors: dict[str, Tensor] = torch.load(checkpoint.folder / TENSORS, weights_only=True)
-        return replace(saved, world_size=runtime.world_size), tensors
+        return saved, tensors
 
     def before(self, step: int, *, floor: int) -> Checkpoint | None:
         """Return the newest complete checkpoint from before a step and not from before `floor`, if there is one."""

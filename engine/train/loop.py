@@ -205,9 +205,16 @@ class Trainer(ABC):
 
     def _load(self, checkpoint: Checkpoint) -> TrainState:
         state, tensors = self.checkpoints.load(checkpoint, self._engines(), self.state, self.ranks)
-        for sentence in self.recall(Remembered(state.own, tensors)):
+        told = list(self.recall(Remembered(state.own, tensors)))
+        if state.world_size != self.ranks.world_size:
+            told.append(
+                f"the checkpoint was saved by {state.world_size} ranks and goes on with {self.ranks.world_size}: "
+                "weights, optimiser states and data are the same; sums are rounded in another order and dropout "
+                "draws other numbers, so results agree nearly, not bit for bit."
+            )
+        for sentence in told:
             self.journal.event("warning", sentence, level=Level.WARNING)
-        return state
+        return replace(state, world_size=self.ranks.world_size)
 
     def _step(self, step: int, stop: StopRequest) -> tuple[bool, list[Finding]]:
         began = time.perf_counter()

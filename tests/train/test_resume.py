@@ -104,6 +104,8 @@ def test_another_number_of_ranks_goes_on_with_the_same_numbers(
     resumed = server.start(spec, tmp_path / "run", world=world)
     assert resumed.wait() == [0] * world, resumed.log()
     assert events(resumed.run_dir, "resumed")[0]["step"] == EVERY
+    (warning,) = events(resumed.run_dir, "warning")
+    assert f"saved by 2 ranks and goes on with {world}" in warning["message"]
     assert series(resumed.run_dir, "loss") == pytest.approx(loss, rel=1e-5)
     assert series(resumed.run_dir, "grad_norm") == pytest.approx(norm, rel=1e-4)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.train.loss import takes_logits_to_keep
 from engine.train.ppo.episodes import Response
 
 # The batch shrinks when at most this share of its rows still writes: each time costs a copy of the cache.
@@ -88,6 +89,7 @@ class _Batch:
         from transformers import StaticCache
 
         self.network, self.limits, self.device = network, limits, device
+        self.last_only = {"logits_to_keep": 1} if takes_logits_to_keep(network) else {}
         self.uniforms = uniforms.to(device) if uniforms is not None else None
         rows, width, longest = len(prompts), max(map(len, prompts)), limits.max_response_length
         self.ids = torch.full((rows, width), limits.pad_id, dtype=torch.int64)
@@ -134,7 +136,7 @@ class _Batch:
             past_key_values=self.cache,
             use_cache=True,
             return_dict=True,
-            logits_to_keep=1,
+            **self.last_only,
         ).logits
         self.mask[:, seen] = 1  # the token that comes next is looked at from then on
         return logits[:, -1]
