@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import NotFound, PlumblineError, Refused
+from engine.errors import NotFound, Refused
 from engine.telemetry.states import Desired
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class Intents:
             InvalidInput, NotFound, Refused: with the sentence that says why not.
         """
         from engine.cluster.hostfile import load_hostfile, local_hostfile
+        from engine.dispatch.fitting import place_at, require_fit
         from engine.dispatch.placement import place
         from engine.spec.loading import load_spec
         from engine.spec.models import KINDS_TO_COME
@@ -122,7 +123,9 @@ class Intents:
                 where=str(request.recipe),
             )
         seats = place(hosts.nodes, spec.placement)
-        return Plan(request, spec, hosts, seats, inputs, *_checked(spec, hosts, seats, where=str(request.recipe)))
+        fit = require_fit(spec, place_at(hosts, seats), where=str(request.recipe))
+        warnings = fit.warnings if fit.unchecked is None else (f"Not checked whether it fits: {fit.unchecked}",)
+        return Plan(request, spec, hosts, seats, inputs, fit.memory, warnings)
 
     def launch(self, plan: Plan) -> str:
         """Queue the experiment, start the dispatcher, and return the new id."""
@@ -192,39 +195,9 @@ class Intents:
 
     def set_archived(self, store: Store, identity: str, archived: bool) -> None:
         """Put it out of the list, or back."""
-        from engine.store import experiments
+        from engine.store import bookkeeping
 
-        (experiments.archive if archived else experiments.restore)(store, identity)
-
-
-def _checked(
-    spec: AnySpec, hosts: Hostfile, seats: Sequence[Seat], *, where: str
-) -> tuple[MemoryPlan | None, Sequence[str]]:
-    """Return what a rank needs, and what is odd about the run, where that can be said on this machine.
-
-    Raises Refused if the plan has errors, as `engine launch` does.
-    """
-    from engine.plan.memory import CPU_OVERHEAD
-    from engine.plan.place import place_of
-    from engine.plan.reading import plan_run
-    from engine.spec.models import TrainedSpec
-
-    if not isinstance(spec, TrainedSpec):
-        return None, ()
-    local = all(node.is_local for node in hosts.nodes[: len(seats)])
-    place = place_of([seat.slots for seat in seats], local=local)
-    # Most of what Python and its libraries take is shared by the ranks of a CPU: no reason to refuse a small run.
-    leeway = CPU_OVERHEAD if place.on_cpu else 0
-    try:
-        plan = plan_run(spec, replace(place, capacity=place.capacity + leeway))
-    except PlumblineError as error:
-        return None, (f"Not checked whether it fits: {error}",)
-    if plan.errors:
-        hint = "engine plan tells more; engine launch --force launches it all the same."
-        if place.assumed and not plan.memory.fits:
-            hint += " If the GPUs of the nodes have another size, its --gpu-memory SIZE says so."
-        raise Refused(plan.errors[0], hint=hint, where=where)
-    return replace(plan.memory, capacity=place.capacity), plan.warnings
+        (bookkeeping.archive if archived else bookkeeping.restore)(store, identity)
 
 
 def find_files(folder_name: str, suffix: str, roots: Sequence[Path]) -> list[Path]:

@@ -41,11 +41,11 @@ def _change_each(settings: Settings, references: Sequence[str], change: Callable
 @pass_settings
 def rename(settings: Settings, reference: str, name: str) -> None:
     """Give an experiment another name."""
-    from engine.store import experiments
+    from engine.store import bookkeeping, experiments
 
     store = settings.open_store()
     identity = experiments.resolve(store, reference)
-    experiments.rename(store, identity, name)
+    bookkeeping.rename(store, identity, name)
     _done(settings, [identity])
 
 
@@ -57,11 +57,11 @@ def rename(settings: Settings, reference: str, name: str) -> None:
 @pass_settings
 def tag(settings: Settings, reference: str, tags: tuple[str, ...], remove: bool) -> None:
     """Add tags to an experiment, or take them away."""
-    from engine.store import experiments
+    from engine.store import bookkeeping, experiments
 
     store = settings.open_store()
     identity = experiments.resolve(store, reference)
-    (experiments.remove_tags if remove else experiments.add_tags)(store, identity, tags)
+    (bookkeeping.remove_tags if remove else bookkeeping.add_tags)(store, identity, tags)
     _done(settings, [identity])
 
 
@@ -72,11 +72,11 @@ def tag(settings: Settings, reference: str, tags: tuple[str, ...], remove: bool)
 @pass_settings
 def note(settings: Settings, reference: str, text: str) -> None:
     """Write a line about an experiment; an empty one takes it away."""
-    from engine.store import experiments
+    from engine.store import bookkeeping, experiments
 
     store = settings.open_store()
     identity = experiments.resolve(store, reference)
-    experiments.set_note(store, identity, text)
+    bookkeeping.set_note(store, identity, text)
     _done(settings, [identity])
 
 
@@ -86,9 +86,9 @@ def note(settings: Settings, reference: str, text: str) -> None:
 @pass_settings
 def archive(settings: Settings, references: tuple[str, ...]) -> None:
     """Take experiments out of the list; restore brings them back."""
-    from engine.store import experiments
+    from engine.store import bookkeeping
 
-    _change_each(settings, references, experiments.archive)
+    _change_each(settings, references, bookkeeping.archive)
 
 
 @click.command()
@@ -97,9 +97,9 @@ def archive(settings: Settings, references: tuple[str, ...]) -> None:
 @pass_settings
 def restore(settings: Settings, references: tuple[str, ...]) -> None:
     """Bring archived experiments back into the list."""
-    from engine.store import experiments
+    from engine.store import bookkeeping
 
-    _change_each(settings, references, experiments.restore)
+    _change_each(settings, references, bookkeeping.restore)
 
 
 @click.command()
@@ -109,7 +109,7 @@ def restore(settings: Settings, references: tuple[str, ...]) -> None:
 @pass_settings
 def delete(settings: Settings, references: tuple[str, ...], yes: bool) -> None:
     """Delete experiments and all that was measured, for good. The files on the nodes stay."""
-    from engine.store import experiments
+    from engine.store import bookkeeping, experiments
 
     store = settings.open_store()
     ids = [experiments.resolve(store, reference) for reference in references]
@@ -119,5 +119,5 @@ def delete(settings: Settings, references: tuple[str, ...], yes: bool) -> None:
         if not click.confirm(f"Delete {', '.join(ids)} with all points, events and samples?", default=False, err=True):
             raise Refused("nothing was deleted.")
     for identity in ids:
-        experiments.delete(store, identity)
+        bookkeeping.delete(store, identity)
     _done(settings, ids)

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, true
-from sqlalchemy import delete as delete_from
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, true
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.errors import InvalidInput, NotFound, Refused
 from engine.store import schema
+from engine.store.bookkeeping import checked_name, insert_tags
 from engine.store.inputs import Input, record
 from engine.store.standing import change, follow, require, unknown
 from engine.store.text import storable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from engine.store.database import Store
 
 _table = schema.experiments
-_LONGEST_NAME = 200  # characters
 _MOST_NAMED = 5  # experiments that an error names
 _ENDED_AS = {
     State.SUCCEEDED: "succeeded",
@@ -108,7 +107,7 @@ def create(
         connection.execute(
             insert(_table).values(
                 id=identity,
-                name=_checked_name(name if name is not None else spec.name or identity),
+                name=checked_name(name if name is not None else spec.name or identity),
                 kind=spec.kind,
                 spec=text,
                 spec_hash=digest,
@@ -121,7 +120,7 @@ def create(
                 note=None if spec.note is None else storable(spec.note),
             )
         )
-        _insert_tags(connection, identity, tags)
+        insert_tags(connection, identity, tags)
         if parents:
             rows = [{"experiment_id": identity, "after_id": parent} for parent in parents]
             connection.execute(insert(schema.dependencies), rows)
@@ -275,69 +274,6 @@ def set_state(
             follow(connection, identity, state, reason=reason, exit_code=exit_code, ended_at=ended_at)
 
 
-def rename(store: Store, identity: str, name: str) -> None:
-    """Give an experiment another name. Raises InvalidInput for an empty or overlong one."""
-    with store.write() as connection:
-        change(connection, identity, name=_checked_name(name))
-
-
-def add_tags(store: Store, identity: str, tags: Iterable[str]) -> None:
-    """Add tags; those that it has already stay."""
-    with store.write() as connection:
-        require(connection, identity)
-        _insert_tags(connection, identity, tags)
-
-
-def remove_tags(store: Store, identity: str, tags: Iterable[str]) -> None:
-    """Take tags away, as far as it has them."""
-    table = schema.tags
-    with store.write() as connection:
-        require(connection, identity)
-        chosen = and_(table.c.experiment_id == identity, table.c.tag.in_([storable(tag) for tag in tags]))
-        connection.execute(delete_from(table).where(chosen))
-
-
-def set_note(store: Store, identity: str, note: str) -> None:
-    """Write a line about an experiment; an empty one takes it away."""
-    with store.write() as connection:
-        change(connection, identity, note=storable(note) or None)
-
-
-def archive(store: Store, identity: str) -> None:
-    """Take an experiment out of the list. Raises Refused while an attempt of it is under way."""
-    with store.write() as connection:
-        row = require(connection, identity)
-        if not row.state.ended and row.state is not State.QUEUED:
-            raise Refused(f"{identity} is {row.state}.", hint="Stop it before it is archived.")
-        if row.archived_at is None:
-            change(connection, identity, archived_at=time.time())
-
-
-def restore(store: Store, identity: str) -> None:
-    """Bring an archived experiment back into the list."""
-    with store.write() as connection:
-        change(connection, identity, archived_at=None)
-
-
-def delete(store: Store, identity: str) -> None:
-    """Delete an experiment with all that is known of it. Its id is never used again.
-
-    Raises:
-        Refused: if it has not ended, or an experiment that has not ended comes after it.
-    """
-    table = schema.dependencies
-    with store.write() as connection:
-        row = require(connection, identity)
-        if not row.state.ended:
-            raise Refused(f"{identity} is {row.state}.", hint="Stop it before it is deleted.")
-        waiting = select(_table.c.id).join(table, table.c.experiment_id == _table.c.id)
-        waiting = waiting.where(table.c.after_id == identity, _table.c.state.not_in(ENDED))
-        found = connection.execute(waiting).scalars().first()
-        if found is not None:
-            raise Refused(f"{found} comes after {identity}.", hint=f"Stop {found} before {identity} is deleted.")
-        connection.execute(delete_from(_table).where(_table.c.id == identity))
-
-
 def _value(store: Store, identity: str, column: ColumnElement[Any]) -> Any:
     with store.read() as connection:
         row = connection.execute(select(column).where(_table.c.id == identity)).one_or_none()
@@ -358,23 +294,6 @@ def _canonical(spec: AnySpec) -> tuple[str, str]:
     from engine.spec.canonical import spec_hash, to_yaml
 
     return storable(to_yaml(spec)), spec_hash(spec)
-
-
-def _checked_name(name: str) -> str:
-    if not name.strip():
-        raise InvalidInput("a name needs at least one character.")
-    if len(name) > _LONGEST_NAME:
-        raise InvalidInput(f"a name has at most {_LONGEST_NAME} characters.")
-    return storable(name)
-
-
-def _insert_tags(connection: Connection, identity: str, tags: Iterable[str]) -> None:
-    chosen = [storable(tag) for tag in tags]
-    if any(not tag.strip() or len(tag) > _LONGEST_NAME for tag in chosen):
-        raise InvalidInput(f"a tag has 1 to {_LONGEST_NAME} characters.")
-    if chosen:
-        rows = [{"experiment_id": identity, "tag": tag} for tag in chosen]
-        connection.execute(insert(schema.tags).on_conflict_do_nothing(), rows)
 
 
 def _read(connection: Connection, condition: ColumnElement[bool] | None) -> list[Experiment]:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from engine.spec.models import AnySpec, SftSpec
+from engine.store import experiments
 from engine.store.database import Store
+from engine.telemetry.states import State
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +50,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path / "experiments.db")
     yield opened
     opened.close()
+
+
+def create(store: Store, name: str | None = None, **more: Any) -> str:
+    """Create an experiment and return its id."""
+    return experiments.create(store, make_spec(), name=name, **more)
+
+
+def end(store: Store, identity: str, state: State = State.SUCCEEDED) -> None:
+    """End an experiment."""
+    experiments.set_state(store, identity, state)

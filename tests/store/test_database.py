@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 from engine.errors import InvalidInput, NotFound, PlumblineError, Refused, RunFailed
 from engine.spec.canonical import to_yaml
-from engine.store import experiments, schema
+from engine.store import bookkeeping, experiments, schema
 from engine.store.database import Store
 from engine.store.inputs import inputs_of
 from engine.store.migrations import HEAD, REVISIONS
@@ -207,7 +207,7 @@ def test_the_version_changes_with_every_write_of_anybody_and_with_no_read(store:
     thread.join()
     seen.append(store.data_version())
     other = Store.open(store.path)
-    experiments.rename(other, identity, "other")
+    bookkeeping.rename(other, identity, "other")
     other.close()
     seen.append(store.data_version())
     assert len(set(seen)) == 4
@@ -229,7 +229,7 @@ def test_opening_imports_neither_migrations_nor_orm_nor_specs(store: Store, spaw
     program = """
         import sys
         from pathlib import Path
-        from engine.store import experiments
+        from engine.store import bookkeeping, experiments
         from engine.store.database import Store
         experiments.list_experiments(Store.open(Path(sys.argv[1])))
         print(*sorted({"alembic", "sqlalchemy.orm", "pydantic", "ruamel.yaml", "numpy"} & set(sys.modules)))
@@ -242,19 +242,19 @@ def test_readers_and_writers_of_many_processes_never_meet_a_lock(store: Store, s
     writer = """
         import sys
         from pathlib import Path
-        from engine.store import events, experiments
+        from engine.store import bookkeeping, events, experiments
         from engine.store.database import Store
         for number in range(40):
             store = Store.open(Path(sys.argv[1]))
             for _ in range(5):
                 events.add(store, sys.argv[2], 1, "e", "m")
-            experiments.set_note(store, sys.argv[2], str(number))
+            bookkeeping.set_note(store, sys.argv[2], str(number))
             store.close()
     """
     reader = """
         import sys, threading
         from pathlib import Path
-        from engine.store import events, experiments
+        from engine.store import bookkeeping, events, experiments
         from engine.store.database import Store
         def read():
             for _ in range(100):

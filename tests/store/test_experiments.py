@@ -9,28 +9,20 @@ import pytest
 from sqlalchemy import event
 
 from engine.errors import InvalidInput, NotFound, Refused
-from engine.store import attempts, experiments, facts, series
+from engine.store import attempts, bookkeeping, experiments, facts, series
 from engine.store.database import Store
 from engine.telemetry.reader import Chunk
 from engine.telemetry.records import MetricsRecord
 from engine.telemetry.states import Desired, State
-from tests.store.conftest import make_spec
+from tests.store.conftest import create, end, make_spec
 
 NODES = [{"host": "a", "index": 0, "slots": 2, "first_rank": 0}, {"host": "b", "index": 1, "slots": 2, "first_rank": 2}]
-
-
-def create(store: Store, name: str | None = None, **more: Any) -> str:
-    return experiments.create(store, make_spec(), name=name, **more)
-
-
-def end(store: Store, identity: str, state: State = State.SUCCEEDED) -> None:
-    experiments.set_state(store, identity, state)
 
 
 def test_ids_count_by_kind_and_are_never_used_again(store: Store) -> None:
     assert [create(store), create(store)] == ["sft-0001", "sft-0002"]
     end(store, "sft-0002")
-    experiments.delete(store, "sft-0002")
+    bookkeeping.delete(store, "sft-0002")
     assert create(store) == "sft-0003"
     with store.write() as connection:
         connection.exec_driver_sql("UPDATE counters SET last_number = 9999")
@@ -86,16 +78,16 @@ def test_a_reference_is_an_id_a_name_or_the_unique_beginning_of_an_id(store: Sto
         experiments.hostfile_text,
         experiments.dependencies,
         experiments.resume,
-        experiments.archive,
-        experiments.restore,
-        experiments.delete,
+        bookkeeping.archive,
+        bookkeeping.restore,
+        bookkeeping.delete,
         attempts.list_attempts,
         attempts.contacts,
         series.names,
         facts.artifacts,
         lambda store, identity: experiments.set_desired(store, identity, Desired.STOP),
-        lambda store, identity: experiments.rename(store, identity, "name"),
-        lambda store, identity: experiments.add_tags(store, identity, ["tag"]),
+        lambda store, identity: bookkeeping.rename(store, identity, "name"),
+        lambda store, identity: bookkeeping.add_tags(store, identity, ["tag"]),
         lambda store, identity: attempts.begin(store, identity, run_dir="/r", placement=[]),
         lambda store, identity: facts.cursor(store, identity, "metrics.jsonl"),
         lambda store, identity: facts.ingest(store, identity, "metrics.jsonl", Chunk((), 1, (), False), 0),
@@ -131,7 +123,7 @@ def test_only_what_has_ended_is_resumed_with_a_clean_slate(store: Store) -> None
     number = attempts.begin(store, identity, run_dir="/r", placement=NODES).number
     experiments.set_desired(store, identity, Desired.STOP_NOW)
     attempts.transition(store, identity, number, State.FAILED, reason="out of memory", exit_code=1)
-    experiments.archive(store, identity)
+    bookkeeping.archive(store, identity)
     before = experiments.get(store, identity)
     assert (before.state, before.reason, before.exit_code, before.nodes) == (State.FAILED, "out of memory", 1, 2)
     experiments.resume(store, identity, make_spec(seed=7))
@@ -154,52 +146,6 @@ def test_the_queue_is_told_of_once_and_ends_without_an_attempt(store: Store) -> 
     assert (ended.state, ended.reason, ended.exit_code) == (State.FAILED, "refused.", 4) and ended.ended_at
     with pytest.raises(Refused):
         experiments.set_state(store, identity, State.QUEUED)
-
-
-def test_what_runs_is_neither_archived_nor_deleted(store: Store) -> None:
-    identity = create(store)
-    attempts.begin(store, identity, run_dir="/r", placement=[])
-    for act in (experiments.archive, experiments.delete):
-        with pytest.raises(Refused, match="is staging"):
-            act(store, identity)
-    attempts.transition(store, identity, 1, State.LOST)
-    experiments.archive(store, identity)
-    assert experiments.list_experiments(store) == [] and len(experiments.list_experiments(store, archived=True)) == 1
-    experiments.restore(store, identity)
-    assert [found.id for found in experiments.list_experiments(store)] == [identity]
-
-
-def test_a_deletion_takes_everything_and_nothing_that_others_wait_for(store: Store) -> None:
-    parent = create(store, tags=("t",))
-    child = create(store, after=[parent], parent_id=parent)
-    record = MetricsRecord(1.0, 1, 1, {"loss": 1.0})
-    facts.ingest(store, parent, "metrics.jsonl", Chunk([record], 10, (), False), 0)
-    end(store, parent)
-    with pytest.raises(Refused, match=f"{child} comes after {parent}"):
-        experiments.delete(store, parent)
-    end(store, child, State.STOPPED)
-    experiments.delete(store, parent)
-    assert experiments.get(store, child).parent_id is None
-    with store.read() as connection:
-        for table in ("tags", "series", "points", "cursors", "dependencies"):
-            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0, table
-
-
-def test_names_tags_and_notes(store: Store) -> None:
-    identity = create(store, "one", tags=("a",))
-    experiments.rename(store, identity, "zwei\udcff")
-    experiments.add_tags(store, identity, ["b", "a", "\ud800"])
-    experiments.remove_tags(store, identity, ["a", "none"])
-    experiments.set_note(store, identity, "a note")
-    found = experiments.get(store, identity)
-    assert (found.name, found.tags, found.note) == ("zwei\ufffd", ("b", "\ufffd"), "a note")
-    experiments.set_note(store, identity, "")
-    assert experiments.get(store, identity).note is None
-    for name in ("", "  ", "x" * 201):
-        with pytest.raises(InvalidInput):
-            experiments.rename(store, identity, name)
-        with pytest.raises(InvalidInput):
-            experiments.add_tags(store, identity, [name])
 
 
 def test_the_list_costs_the_same_statements_however_long_it_is(store: Store) -> None:

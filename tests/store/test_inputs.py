@@ -7,7 +7,7 @@ import pytest
 from engine.errors import Refused
 from engine.spec.models import AnySpec
 from engine.spec.references import parse
-from engine.store import attempts, experiments, facts
+from engine.store import attempts, bookkeeping, experiments, facts
 from engine.store.database import Store
 from engine.store.inputs import Input, inputs_of, look_up, users_of
 from engine.store.maintenance import check
@@ -45,7 +45,7 @@ def test_a_name_means_the_newest_that_succeeded_and_an_id_that_one(store: Store)
     expected = Input("${facts-sft.model}", f"~/work/{new}/out-model", new, "model", "ab" * 32, 30)
     assert found(store, "${facts-sft.model}") == expected
     assert found(store, f"${{{old}.model}}").parent_id == old
-    experiments.archive(store, new)
+    bookkeeping.archive(store, new)
     assert found(store, "${facts-sft.model}").parent_id == old
     assert found(store, f"${{{new}.artifact}}").kind == "model"
 
@@ -78,7 +78,7 @@ def test_what_is_not_there_is_one_sentence_that_says_why(store: Store, text: str
     run(store, "running", "model", ends=None)
     run(store, "broken", "model", ends=State.FAILED, reason="rank 2 ran out of memory.")
     run(store, "stopped", "model", ends=State.STOPPED)
-    experiments.archive(store, run(store, "put-away", "model"))
+    bookkeeping.archive(store, run(store, "put-away", "model"))
     with pytest.raises(Refused) as caught:
         found(store, text)
     assert says in str(caught.value)
@@ -94,11 +94,11 @@ def test_the_edge_is_seen_from_both_ends_and_outlives_the_parent(store: Store) -
     child = experiments.create(store, with_path(taken.path), inputs=[taken])
     assert [(each.input, each.parent_name) for each in inputs_of(store, child)] == [(taken, "facts-sft")]
     assert users_of(store, parent) == [child] and users_of(store, child) == []
-    experiments.delete(store, parent)
+    bookkeeping.delete(store, parent)
     assert [(each.input, each.parent_name) for each in inputs_of(store, child)] == [(taken, parent)]
     assert check(store) == []
     experiments.set_state(store, child, State.STOPPED)
-    experiments.delete(store, child)
+    bookkeeping.delete(store, child)
     assert users_of(store, parent) == []
 
 

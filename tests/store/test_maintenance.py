@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InvalidInput, NotFound
-from engine.store import experiments, maintenance
+from engine.store import bookkeeping, experiments, maintenance
 from engine.store.database import Store
 from tests.store.conftest import make_spec
 
@@ -47,10 +47,10 @@ def test_a_backup_is_one_whole_file_and_takes_no_other_s_place(store: Store, tmp
     assert [file.name for file in to.parent.iterdir()] == [to.name] and to.stat().st_mode & 0o777 == 0o600
     with pytest.raises(InvalidInput, match="exists already"):
         maintenance.backup(store, to)
-    experiments.rename(store, identity, "changed later")
+    bookkeeping.rename(store, identity, "changed later")
     restored = Store.open(to)
     assert experiments.get(restored, identity).name == "kept" and maintenance.check(restored) == []
-    experiments.rename(restored, identity, "and written again")
+    bookkeeping.rename(restored, identity, "and written again")
     restored.close()
 
 

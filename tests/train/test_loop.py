@@ -22,13 +22,21 @@ INTERRUPTED = 130
 FOUND = 1 + WINDOW
 
 
-def far_from_the_reference(make_ppo_spec: MakeSpec, *, steps: int, health: Mapping[str, Any], **train: Any) -> Path:
+def far_from_the_reference(
+    make_ppo_spec: MakeSpec,
+    *,
+    steps: int,
+    health: Mapping[str, Any],
+    ptx: Mapping[str, Any] | None = None,
+    **train: Any,
+) -> Path:
     """A run whose divergence is over its limit at every step but the first."""
-    settings = {
+    settings: dict[str, Any] = {
         "rewards": {"short": {"kind": "length", "target": 1}},
         "rollout": {"prompts": 4, "samples_per_prompt": 2, "batch_size": 8, "temperature": 0.8},
         "ppo": {"inner_epochs": 2, "kl_coef": 0.0, "kl_target": None},
     }
+    settings |= {"ptx": dict(ptx)} if ptx is not None else {}
     train = {"lr": 3e-2, "schedule": {"kind": "constant"}, "micro_batch_size": 8} | train
     others = dict.fromkeys(("negative_kl", "collapse", "repetition", "no_eos", "critic"), "off")
     return make_ppo_spec(settings=settings, steps=steps, health={"kl_limit": 1e-3} | others | dict(health), **train)
@@ -103,6 +111,7 @@ def test_a_rollback_brings_back_what_the_checkpoint_holds_and_comes_only_so_ofte
         checkpoint_every=2,
         keep_checkpoints=20,
         zero_stage=stage,
+        ptx={"coef": 1e-9, "batch_size": 2},  # only its rows matter
     )
     job = server.start(spec, tmp_path / "run", world=world)
     assert job.wait() == [INTERRUPTED] * world, job.log()
@@ -116,6 +125,10 @@ def test_a_rollback_brings_back_what_the_checkpoint_holds_and_comes_only_so_ofte
     assert difference(now, then) == 0.0 < difference(now, left)
     rates, epochs = series(job.run_dir, "lr"), series(job.run_dir, "epoch")
     assert rates[step + 1] == 0.5 * rates[step]
+    seen = {
+        one: json.loads((job.run_dir / f"checkpoints/step-{one:08d}/state.json").read_text()) for one in (back, step)
+    }
+    assert seen[step]["own"]["ptx_rows_seen"] / step == seen[back]["own"]["ptx_rows_seen"] / back > 0  # nor other text
     assert epochs[step + 1] - epochs[step] == pytest.approx(epochs[1])  # other rows than after the checkpoint
 
     # The evidence from before does not count. What was left behind is newer than that, and is not gone back to.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.train.conftest import MakeSpec
 from tests.train.facts import events, largest_difference, series, wait_for_step, weights
 from tests.train.forkserver import ForkServer, Job
+from tests.train.killing import whole_and_resumed
 
 STEPS, EVERY = 12, 4
 EXACT = ("loss", "grad_norm", "lr", "tokens", "epoch", "eval_loss")
@@ -36,20 +36,9 @@ def test_killed_at_any_step_it_resumes_bit_for_bit(
 ) -> None:
     settings = {"steps": STEPS, "checkpoint_every": EVERY, "eval_every": 3, "sample_prompts": 0}
     spec = make_spec(zero_stage=stage, precision=precision, **settings)
-    whole = start(server, spec, tmp_path / "whole")
-    assert whole.wait() == [0, 0], whole.log()
-
-    killed = start(server, spec, tmp_path / "killed")
-    step = random.Random(f"{stage}{precision}").randint(EVERY + 1, STEPS - 1)
-    wait_for_step(killed.run_dir, step)
-    os.kill(killed.pids[step % 2], signal.SIGKILL)
-    codes = killed.wait()
-    assert -signal.SIGKILL in codes
-
-    resumed = start(server, spec, tmp_path / "killed")
-    assert resumed.wait() == [0, 0], resumed.log()
-    assert events(resumed.run_dir, "resumed")[0]["step"] in range(EVERY, STEPS, EVERY)
-    assert_equal_runs(resumed.run_dir, whole.run_dir)
+    draw = f"{stage}{precision}"
+    whole, resumed = whole_and_resumed(server, spec, tmp_path, steps=STEPS, every=EVERY, draw=draw)
+    assert_equal_runs(resumed, whole)
 
 
 def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(

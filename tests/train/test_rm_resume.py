@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
 
 from tests.train.conftest import MakeSpec
-from tests.train.facts import events, largest_difference, series, wait_for_step, weights
+from tests.train.facts import largest_difference, series, weights
 from tests.train.forkserver import ForkServer
+from tests.train.killing import whole_and_resumed
 
 STEPS, EVERY = 12, 4
 EXACT = (
@@ -40,22 +38,11 @@ def test_killed_at_any_step_it_resumes_bit_for_bit(
     server: ForkServer, make_rm_spec: MakeSpec, tmp_path: Path, stage: int
 ) -> None:
     spec = make_rm_spec(zero_stage=stage, steps=STEPS, checkpoint_every=EVERY, eval_every=3)
-    whole = server.start(spec, tmp_path / "whole", world=2)
-    assert whole.wait() == [0, 0], whole.log()
-
-    killed = server.start(spec, tmp_path / "killed", world=2)
-    step = random.Random(f"rm{stage}").randint(EVERY + 1, STEPS - 1)
-    wait_for_step(killed.run_dir, step)
-    os.kill(killed.pids[step % 2], signal.SIGKILL)
-    assert -signal.SIGKILL in killed.wait()
-
-    resumed = server.start(spec, tmp_path / "killed", world=2)
-    assert resumed.wait() == [0, 0], resumed.log()
-    assert events(resumed.run_dir, "resumed")[0]["step"] in range(EVERY, STEPS, EVERY)
+    whole, resumed = whole_and_resumed(server, spec, tmp_path, steps=STEPS, every=EVERY, draw=f"rm{stage}")
     for name in EXACT:
-        assert series(resumed.run_dir, name) == series(whole.run_dir, name), name
-    assert largest_difference(weights(resumed.run_dir), weights(whole.run_dir)) == 0.0
-    assert config(resumed.run_dir) == config(whole.run_dir)
+        assert series(resumed, name) == series(whole, name), name
+    assert largest_difference(weights(resumed), weights(whole)) == 0.0
+    assert config(resumed) == config(whole)
 
 
 def test_killed_before_the_export_it_exports_what_the_checkpoint_holds(

@@ -8,7 +8,7 @@ import time
 import pytest
 from textual.pilot import Pilot
 
-from engine.store import attempts, experiments
+from engine.store import attempts, bookkeeping, experiments
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
@@ -350,7 +350,7 @@ def test_narrow_and_small_terminals_show_one_thing_at_a_time(world: World, runni
 
 @pytest.mark.parametrize("size", [(120, 40), (100, 30), (80, 24), (60, 15)])
 def test_nothing_is_wider_than_the_terminal(world: World, running: str, size: tuple[int, int]) -> None:
-    experiments.rename(world.store, running, "損失" * 60)
+    bookkeeping.rename(world.store, running, "損失" * 60)
     attempts.hear(world.store, running, 1, 0, "n1" * 80, time.time() - 99, HOSTILE * 20)
 
     async def scenario(pilot: Pilot[None]) -> None:
@@ -407,7 +407,7 @@ def test_a_deleted_run_is_told_and_left(world: World, running: str) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "step 40/100")
         world.end(running, State.STOPPED)
-        experiments.delete(world.store, running)
+        bookkeeping.delete(world.store, running)
         await shows(pilot, f"there is no experiment {running}")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))

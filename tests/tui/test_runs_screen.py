@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.pilot import Pilot
 
-from engine.store import experiments
+from engine.store import bookkeeping, experiments
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
 from tui.screens.confirm import ConfirmScreen
@@ -186,7 +186,7 @@ def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
     identity = world.add(HOSTILE, tags=(HOSTILE,))
     world.begin(identity)
     world.end(identity, State.FAILED, HOSTILE)
-    experiments.set_note(world.store, identity, HOSTILE)
+    bookkeeping.set_note(world.store, identity, HOSTILE)
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "[red]gone[/red]", "‹202E›", "‹07›")

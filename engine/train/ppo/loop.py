@@ -198,7 +198,8 @@ class PpoTrainer(Trainer):
         """Go on with what a checkpoint kept."""
         values = remembered.values
         self.controller = _controller(self.spec, values["kl_coef"])
-        self.update.ptx_rows_seen = values["ptx_rows_seen"]
+        # Rows go on after a rollback, so a cursor that is further stays.
+        self.update.ptx_rows_seen = max(self.update.ptx_rows_seen, values["ptx_rows_seen"])
         told = self.reward.restore(values["reward"])
         if self.average is not None and remembered.tensors:
             self.average.restore(remembered.tensors, self.ranks)

@@ -21,6 +21,8 @@ from engine.train.ppo.networks import Judge, Networks, Reference, token_log_prob
 from engine.train.runtime import Runtime
 from engine.train.scoring import scores_of
 
+_NORMS = {"policy": "grad_norm", "critic": "value_grad_norm"}
+
 
 class SeparateNetworks(Networks):
     """Each has its own ZeRO stage and offload. A policy with adapters is its own reference, without them."""
@@ -108,13 +110,10 @@ class SeparateNetworks(Networks):
 
     def step(self, *, policy_lr: float | None, critic_lr: float | None) -> dict[str, float]:
         """Take an optimiser step of what has a learning rate."""
-        norms = {}
-        if policy_lr is not None:
-            norms["grad_norm"] = _stepped(self._policy, policy_lr)
-            norms["overflow"] = float(self._policy.overflowed)
-        if critic_lr is not None:
-            norms["value_grad_norm"] = _stepped(self.learners["critic"], critic_lr)
-        return norms
+        rates = {"policy": policy_lr, "critic": critic_lr}
+        stepped = {name: _stepped(self.learners[name], lr) for name, lr in rates.items() if lr is not None}
+        norms = {_NORMS[name]: norm for name, norm in stepped.items()}
+        return norms | {"overflow": float(any(self.learners[name].overflowed for name in stepped))}
 
 
 def _stepped(learner: Learner, lr: float) -> float:

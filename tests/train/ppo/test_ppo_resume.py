@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.train.conftest import MakeSpec
-from tests.train.facts import events, largest_difference, series, wait_for_step, weights
+from tests.train.facts import events, largest_difference, series, weights
 from tests.train.forkserver import ForkServer
+from tests.train.killing import whole_and_resumed
 
 STEPS, EVERY = 9, 3
 PACE = ("seconds", "per_second", "memory_bytes")
@@ -48,26 +46,16 @@ def test_killed_at_any_step_it_resumes_bit_for_bit(
         checkpoint_every=EVERY,
         eval_every=2,
     )
-    whole = server.start(spec, tmp_path / "whole", world=2)
-    assert whole.wait() == [0, 0], whole.log()
-
-    killed = server.start(spec, tmp_path / "killed", world=2)
-    step = random.Random(f"ppo{stage}{precision}").randint(EVERY + 1, STEPS - 1)
-    wait_for_step(killed.run_dir, step)
-    os.kill(killed.pids[step % 2], signal.SIGKILL)
-    assert -signal.SIGKILL in killed.wait()
-
-    resumed = server.start(spec, tmp_path / "killed", world=2)
-    assert resumed.wait() == [0, 0], resumed.log()
-    assert events(resumed.run_dir, "resumed")[0]["step"] in range(EVERY, STEPS, EVERY)
-    expected = everything(whole.run_dir)
+    draw = f"ppo{stage}{precision}"
+    whole, resumed = whole_and_resumed(server, spec, tmp_path, steps=STEPS, every=EVERY, draw=draw)
+    expected = everything(whole)
     assert {"ptx_loss", "kl_coef", "reward/short", "eval_score", "value_loss"} <= expected.keys()
-    assert everything(resumed.run_dir) == expected
-    assert min(series(whole.run_dir, "policy_loss")) == 3  # the critic alone learned before
-    assert largest_difference(weights(resumed.run_dir), weights(whole.run_dir)) == 0.0
-    averages = [weights(run_dir, "export-average") for run_dir in (resumed.run_dir, whole.run_dir)]
+    assert everything(resumed) == expected
+    assert min(series(whole, "policy_loss")) == 3  # the critic alone learned before
+    assert largest_difference(weights(resumed), weights(whole)) == 0.0
+    averages = [weights(run_dir, "export-average") for run_dir in (resumed, whole)]
     assert largest_difference(*averages) == 0.0
-    assert largest_difference(averages[0], weights(whole.run_dir)) > 0.0
+    assert largest_difference(averages[0], weights(whole)) > 0.0
 
 
 @pytest.mark.parametrize(("stage", "world"), [(2, 3), (3, 1)])

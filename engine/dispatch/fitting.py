@@ -1,0 +1,53 @@
+"""Whether a run can run where it is to run: by its plan, before it is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engine.cluster.hostfile import Hostfile
+from engine.dispatch.placement import Seat
+from engine.errors import PlumblineError, Refused
+from engine.plan.memory import CPU_OVERHEAD, MemoryPlan
+from engine.plan.place import Place, place_of
+from engine.plan.reading import plan_run
+from engine.spec.models import AnySpec, TrainedSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is known of a run that nothing speaks against."""
+
+    memory: MemoryPlan | None = None  # of a rank; None: it cannot be said on this machine
+    warnings: Sequence[str] = ()  # what is odd about it, in sentences
+    unchecked: PlumblineError | None = None  # why it cannot be said
+
+
+def place_at(hosts: Hostfile, seats: Sequence[Seat], gpu_memory: int | None = None) -> Place:
+    """Return what the ranks of a run have. gpu_memory: bytes of a GPU; None: what this machine's have, or the usual."""
+    local = all(node.is_local for node in hosts.nodes[: len(seats)])
+    return place_of([seat.slots for seat in seats], local=local, gpu_memory=gpu_memory)
+
+
+def require_fit(spec: AnySpec, place: Place, *, where: str) -> Fit:
+    """Return what is known of a run; one that cannot be planned on this machine passes.
+
+    where: the file that has the spec, for errors.
+
+    Raises:
+        Refused: with the first error of its plan.
+    """
+    if not isinstance(spec, TrainedSpec):
+        return Fit()
+    # Most of what Python and its libraries take is shared by the ranks of a CPU: no reason to refuse a small run.
+    leeway = CPU_OVERHEAD if place.on_cpu else 0
+    try:
+        plan = plan_run(spec, replace(place, capacity=place.capacity + leeway))
+    except PlumblineError as error:
+        return Fit(unchecked=error)
+    if plan.errors:
+        hint = "engine plan tells more; engine launch --force launches it all the same."
+        if place.assumed and not plan.memory.fits:
+            hint += " If the GPUs of the nodes have another size, its --gpu-memory SIZE says so."
+        raise Refused(plan.errors[0], hint=hint, where=where)
+    return Fit(replace(plan.memory, capacity=place.capacity), plan.warnings)
