@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from engine.cluster.channel import Channel, Transport
+from engine.cluster.frames import FrameReader
 from engine.cluster.hostfile import Node
+from engine.cluster.session import NodeSession, hung_up, open_companion
 from engine.errors import PlumblineError, Unreachable
 
 SILENCE_SECONDS = 6.0  # without even a beat, the link is taken for dead
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 5.0  # between tries to connect
 _TICK_SECONDS = 0.05  # the longest that a request waits while nothing comes in
-_LAST_WORDS_SECONDS = 2.0  # until the end of a program that reads no more is seen
-_MOST_HEADER_BYTES = 1 << 20
-_BOOTSTRAP = (
-    "import json,os,sys,types\n"
-    "size,text=int(sys.argv[1]),b''\n"
-    "while len(text)<size:\n"
-    "  text+=os.read(0,size-len(text)) or sys.exit('the connection was closed')\n"
-    "for name,source in json.loads(text):\n"
-    "  module=types.ModuleType(name);sys.modules[name]=module;exec(compile(source,name,'exec'),module.__dict__)\n"
-    "module.main()"
-)
+MOST_UNREAD = 64  # messages of one link that wait in the inbox: one with a long backlog must not hold up the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +51,6 @@ class Frame:
 Message = LinkUp | LinkDown | Frame
 
 
-def _companion() -> bytes:
-    """Return the companion's modules as the bootstrap reads them."""
-    here = Path(__file__).parent
-    sources = [["engine", ""], ["engine.cluster", ""]]
-    sources += [[f"engine.cluster.{name}", (here / f"{name}.py").read_text("utf-8")] for name in ("agent", "companion")]
-    return json.dumps(sources).encode()
-
-
 class NodeLink:
     """A node as the dispatcher sees it: requests go out, messages come into the inbox, tries to connect never end."""
 
@@ -82,6 +64,8 @@ class NodeLink:
         self._inbox, self._connect = inbox, connect
         self._requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._closed = threading.Event()
+        self._unread = threading.Semaphore(MOST_UNREAD)
+        self._transport: Transport | None = None  # while it is up
         self._thread = threading.Thread(target=self._keep_up, name=f"link {node.host}", daemon=True)
 
     def start(self) -> None:
@@ -90,12 +74,24 @@ class NodeLink:
 
     def take(self, message: Message) -> None:
         """Note what a message of this link says about it. Whoever reads the inbox calls it for every message."""
+        self._unread.release()
         if isinstance(message, LinkDown):
             self.connected, self.problem = False, message.error
             return
         self.heard_at = time.monotonic()
         if isinstance(message, LinkUp):
             self.connected, self.address, self.problem = True, message.address, None
+
+    def session(self) -> NodeSession:
+        """Open a companion of one's own over the same connection, for what takes long. Any thread may.
+
+        Raises:
+            Unreachable: if the link is down, or the node starts none.
+        """
+        transport = self._transport
+        if transport is None:
+            raise Unreachable("is not connected.", where=self.node.host)
+        return NodeSession.over(transport, self.node.python)
 
     def close(self) -> None:
         """Let the connection go; what runs there goes on."""
@@ -109,44 +105,40 @@ class NodeLink:
         """Send a request as soon as the link is up. It is lost with the connection; whoever needs it asks again."""
         self._requests.put(json.dumps({"do": operation, **arguments}).encode() + b"\n")
 
+    def _tell(self, message: Message) -> None:
+        """Put a message into the inbox, once there is room for one more of this link."""
+        while not self._unread.acquire(timeout=_TICK_SECONDS):
+            if self._closed.is_set():
+                return
+        self._inbox.put(message)
+
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_SECONDS
         while not self._closed.is_set():
             try:
                 transport = self._connect(self.node)
                 try:
-                    channel = self._open(transport)
+                    channel = open_companion(transport, self.node.python)
                     pause = FIRST_PAUSE_SECONDS
                     try:
+                        self._transport = transport
                         self._serve(channel, transport.address)
                     finally:
                         channel.close()
                 finally:
+                    self._transport = None
                     transport.close()
             except PlumblineError as error:
-                self._inbox.put(LinkDown(self, error))
+                self._tell(LinkDown(self, error))
             except Exception as error:
                 # A fault of ours, or of a library, on one link must not end it for good.
                 fault = Unreachable(f"{type(error).__name__}: {error}", where=self.node.host)
-                self._inbox.put(LinkDown(self, fault))
+                self._tell(LinkDown(self, fault))
             self._closed.wait(pause * random.uniform(0.8, 1.2))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _open(self, transport: Transport) -> Channel:
-        program = _companion()
-        channel = transport.open([self.node.python, "-I", "-S", "-c", _BOOTSTRAP, str(len(program))])
-        try:
-            channel.send(program)
-        except Unreachable:
-            # It may have ended before it read anything; then its own words tell more than a broken pipe.
-            with contextlib.suppress(TimeoutError):
-                if not channel.receive(_LAST_WORDS_SECONDS):
-                    raise self._hung_up(channel, greeted=False) from None
-            raise
-        return channel
-
     def _serve(self, channel: Channel, address: str) -> None:
-        reader = _FrameReader()
+        reader = FrameReader()
         silent_since = time.monotonic()
         greeted = False
         while not self._closed.is_set():
@@ -159,58 +151,12 @@ class NodeLink:
                     raise Unreachable(f"nothing was heard for {SILENCE_SECONDS:.0f} s.", where=self.node.host) from None
                 continue
             if not data:
-                raise self._hung_up(channel, greeted=greeted)
+                raise hung_up(channel, self.node.host, self.node.python, greeted=greeted)
             silent_since = time.monotonic()
             for header, body in reader.feed(data):
                 if not greeted:
                     greeted = True
                     while not self._requests.empty():
                         self._requests.get()  # asked on an earlier connection
-                    self._inbox.put(LinkUp(self, address))
-                self._inbox.put(Frame(self, header, body))
-
-    def _hung_up(self, channel: Channel, *, greeted: bool) -> Unreachable:
-        said = channel.errors().strip().splitlines()
-        if greeted:
-            return Unreachable("the connection was closed.", where=self.node.host)
-        return Unreachable(
-            f"{self.node.python} could not be started there: {said[-1] if said else 'it says nothing'}.",
-            hint="Name the node's Python with python= in the hostfile.",
-            where=self.node.host,
-        )
-
-
-class _FrameReader:
-    """Cuts a stream of bytes into headers and their data."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._header: dict[str, Any] | None = None
-
-    def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield what is complete. Raises Unreachable if it is no stream of a companion's."""
-        self._buffer += data
-        while True:
-            if self._header is None:
-                line, newline, _ = self._buffer.partition(b"\n")
-                if not newline:
-                    if len(self._buffer) > _MOST_HEADER_BYTES:
-                        raise Unreachable("the node sends something that is not a companion's answer.")
-                    return
-                del self._buffer[: len(line) + 1]
-                try:
-                    self._header = json.loads(line)
-                except ValueError:
-                    shown = bytes(line[:120]).decode("utf-8", "replace")
-                    raise Unreachable(
-                        f"the login shell prints {shown!r} before the command runs.",
-                        hint="Make its start-up files silent for sessions without a terminal.",
-                    ) from None
-            assert self._header is not None
-            size = int(self._header.get("size", 0))
-            if len(self._buffer) < size:
-                return
-            body = bytes(self._buffer[:size])
-            del self._buffer[:size]
-            header, self._header = self._header, None
-            yield header, body
+                    self._tell(LinkUp(self, address))
+                self._tell(Frame(self, header, body))

@@ -42,7 +42,7 @@ class Mirror:
         if folder.is_dir():
             yield from (path for path in sorted(folder.iterdir()) if path.is_file())
 
-    def append(self, file: str, offset: int, data: bytes, *, restarted: bool = False) -> None:
+    def append(self, file: str, offset: int, data: bytes, *, restarted: bool = False, skipped: int = 0) -> None:
         """Add a piece to the end of a copy.
 
         Args:
@@ -50,6 +50,7 @@ class Mirror:
             offset: of the piece's first byte in the original.
             data: the piece.
             restarted: the original was truncated, or is another file now: the copy begins anew.
+            skipped: bytes before the piece that were not sent; the copy has a hole there, which reads as zeros.
 
         Raises:
             OffsetMismatch: if the copy does not end where the piece begins; nothing is written then.
@@ -64,8 +65,10 @@ class Mirror:
             if restarted:
                 os.ftruncate(descriptor, 0)
             size = os.fstat(descriptor).st_size
-            if size != offset:
+            if size != offset - skipped:
                 raise OffsetMismatch(file, size)
+            if skipped:
+                os.ftruncate(descriptor, offset)
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]

@@ -6,10 +6,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from engine.cluster import agent
 from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
 from engine.dispatch.collection import Collection
@@ -202,7 +200,13 @@ class Run:
         if not seated.followed:
             return  # it was sent before a new start was asked for
         try:
-            self._mirror.append(header["file"], header["offset"], data, restarted=header["restarted"])
+            self._mirror.append(
+                header["file"],
+                header["offset"],
+                data,
+                restarted=header["restarted"],
+                skipped=header["skipped"],
+            )
         except OffsetMismatch:
             seated.followed = False
         except OSError as error:
@@ -247,7 +251,6 @@ class Run:
         seated.link.request(
             "stage",
             id=[self._key(seated), "stage"],
-            files={"agent.py": Path(agent.__file__).read_text(encoding="utf-8")},
             shared={"spec.yaml": to_yaml(self._spec)},
             inputs=[str(path) for path in input_paths(self._spec)],
             python=seated.node.python,

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
-from engine.cluster import agent
+from engine.cluster import pushed
+from engine.cluster.node.agent import ALREADY_STARTED, environment
+from engine.cluster.node.archive import write_archive
+from engine.cluster.node.processes import process_start
 
-START_AGENT = [sys.executable, "-I", "-S", agent.__file__]
+START_AGENT = [sys.executable, "-I", "-S"]
 
 
 class Share:
@@ -39,9 +42,12 @@ class Share:
             **more,
         }
         (folder / "job.json").write_text(json.dumps(job))
+        write_archive(folder / "agent.pyz", json.loads(pushed.sources()))
 
     def start(self) -> int:
-        return subprocess.run([*START_AGENT, str(self.folder)], check=False, timeout=30).returncode
+        return subprocess.run(
+            [*START_AGENT, str(self.folder / "agent.pyz"), str(self.folder)], check=False, timeout=30
+        ).returncode
 
     @property
     def pid(self) -> int:
@@ -77,7 +83,7 @@ def shared(tmp_path: Path) -> Iterator[Callable[..., Share]]:
 
     yield make
     for share in made:
-        if (share.folder / "agent.json").exists() and agent.process_start(share.pid):
+        if (share.folder / "agent.json").exists() and process_start(share.pid):
             os.kill(share.pid, signal.SIGTERM)
 
 
@@ -96,17 +102,17 @@ def test_threads_are_shared_among_the_ranks_unless_the_spec_says(shared: Callabl
     job |= {"master_address": "127.0.0.1", "master_port": 1}
     rank = {"rank": 0, "local_rank": 0}
     cores = len(os.sched_getaffinity(0))
-    assert agent.environment(job | {"threads": None}, rank, {})["OMP_NUM_THREADS"] == str(max(1, cores // 2))
-    assert agent.environment(job | {"threads": 3}, rank, {"OMP_NUM_THREADS": "9"})["OMP_NUM_THREADS"] == "3"
+    assert environment(job | {"threads": None}, rank, {})["OMP_NUM_THREADS"] == str(max(1, cores // 2))
+    assert environment(job | {"threads": 3}, rank, {"OMP_NUM_THREADS": "9"})["OMP_NUM_THREADS"] == "3"
 
 
 def test_it_is_never_started_twice(shared: Callable[..., Share]) -> None:
     share = shared("import time; time.sleep(60)")
     assert share.start() == 0
-    assert share.start() == agent.ALREADY_STARTED
+    assert share.start() == ALREADY_STARTED
     share.signal(signal.SIGTERM)
     assert share.exit()["why"] == "stopped"
-    assert share.start() == agent.ALREADY_STARTED
+    assert share.start() == ALREADY_STARTED
 
 
 def test_a_failing_rank_ends_the_others_and_is_named_with_its_last_words(shared: Callable[..., Share]) -> None:
@@ -169,7 +175,7 @@ def test_ranks_that_ignore_term_are_killed_and_nothing_of_them_is_left(shared: C
     assert record["why"] == "stopped"
     assert record["ranks"] == {"0": -signal.SIGKILL}
     children = [int(word) for word in share.log(0).split()]
-    until(lambda: not any(agent.process_start(pid) for pid in children))
+    until(lambda: not any(process_start(pid) for pid in children))
 
 
 def test_when_the_agent_is_killed_its_ranks_die_and_there_is_no_record(shared: Callable[..., Share]) -> None:
@@ -177,7 +183,7 @@ def test_when_the_agent_is_killed_its_ranks_die_and_there_is_no_record(shared: C
     share.start()
     until(lambda: bool(share.log(0).strip() and share.log(1).strip()))
     share.signal(signal.SIGKILL)
-    until(lambda: not any(agent.process_start(int(share.log(rank))) for rank in (0, 1)))
+    until(lambda: not any(process_start(int(share.log(rank))) for rank in (0, 1)))
     assert not (share.folder / "exit.json").exists()
 
 
@@ -196,7 +202,7 @@ def test_the_heartbeat_names_who_lives(shared: Callable[..., Share]) -> None:
 
 def test_a_process_that_is_gone_or_only_a_zombie_has_no_start() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
-    until(lambda: agent.process_start(child.pid) is None)  # a zombie: nobody has waited for it
+    until(lambda: process_start(child.pid) is None)  # a zombie: nobody has waited for it
     child.wait()
-    assert agent.process_start(child.pid) is None
-    assert agent.process_start(os.getpid()) == agent.process_start(os.getpid()) is not None
+    assert process_start(child.pid) is None
+    assert process_start(os.getpid()) == process_start(os.getpid()) is not None

@@ -16,14 +16,12 @@ from typing import Any
 
 import pytest
 
-from engine.cluster import agent
 from engine.cluster.channel import Transport
 from engine.cluster.dial import connect
 from engine.cluster.hostfile import Node, local_hostfile
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 
 KEY = "sft-0001/1/0"
-AGENT = Path(agent.__file__).read_text(encoding="utf-8")
 
 
 class Far:
@@ -95,7 +93,6 @@ def where(folder: Path) -> dict[str, Any]:
 
 def stage(far: Far, folder: Path, **more: Any) -> dict[str, Any]:
     order = {
-        "files": {"agent.py": AGENT},
         "inputs": [],
         "python": sys.executable,
         "packages": ["plumbline"],

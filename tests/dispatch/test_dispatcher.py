@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from engine.cluster.agent import process_start
+from engine.cluster.node.processes import process_start
 from engine.cluster.hostfile import parse_hostfile
 from engine.cluster.testbed import Testbed
 from engine.dispatch import lifecycle

@@ -1,8 +1,8 @@
 """The node agent: starts the ranks of one attempt on one node, watches them, stops them, and leaves a record.
 
-It is pushed to the node as one file and needs the standard library alone: `python -I -S agent.py FOLDER`, where FOLDER
-holds `job.json`. It detaches itself, so that nothing hangs on the connection that started it. Its children die with
-it. In FOLDER it leaves `agent.json` (who it is, before it starts anything), `heartbeat.json` (every second), the
+It is written to the node as one archive and needs the standard library alone: `python -I -S agent.pyz FOLDER`, where
+FOLDER holds `job.json`. It detaches itself, so that nothing hangs on the connection that started it. Its children die
+with it. In FOLDER it leaves `agent.json` (who it is, before it starts anything), `heartbeat.json` (every second), the
 ranks' logs, and at last `exit.json` (how it ended; absent when it was killed).
 
     USR1  asks the ranks to stop at the end of their step, with a checkpoint
@@ -12,7 +12,6 @@ ranks' logs, and at last `exit.json` (how it ended; absent when it was killed).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -20,13 +19,21 @@ import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from engine.cluster.node.documents import write_json
+from engine.cluster.node.processes import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    boot_id,
+    children_of,
+    prctl,
+    process_start,
+)
 
 ALREADY_STARTED = 75  # exit code: this attempt was started here before, and is never started twice
 HEARTBEAT_SECONDS = 1.0
@@ -35,38 +42,7 @@ KILL_SECONDS = 8.0
 TAIL_BYTES = 4096
 _INTERRUPTED = 130  # exit code of a rank that stopped at a checkpoint, as it was asked to
 _EXEC_FAILED = 127
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SIOCGIFADDR = 0x8915
-
-
-def process_start(pid: int) -> str | None:
-    """Return a mark of when a living process began, or None if there is none, or only its zombie is left."""
-    if sys.platform != "linux":
-        shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return shown.stdout.strip() or None
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def boot_id() -> str:
-    """Return a mark that changes when the machine starts anew."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def write_json(path: Path, document: object) -> None:
-    """Write a JSON file so that a reader sees the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def interface_towards(address: str) -> str | None:
@@ -156,7 +132,7 @@ class Agent:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self._hear)
         signal.signal(signal.SIGTERM, self._hear)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
         identity = {"pid": os.getpid(), "started": process_start(os.getpid()), "boot_id": boot_id()}
         write_json(self._folder / "agent.json", identity | {"time": time.time(), "host": socket.gethostname()})
         for rank in self._job["ranks"]:
@@ -189,7 +165,7 @@ class Agent:
             return pid
         try:
             os.setpgid(0, 0)
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(_EXEC_FAILED)
             signal.set_wakeup_fd(-1)
@@ -249,7 +225,7 @@ class Agent:
         for rank in self._ranks:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(rank.pid, signal.SIGKILL)
-        for pid in _children():
+        for pid in children_of(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -284,23 +260,6 @@ class Agent:
             }
         ended = {rank.number: rank.ended for rank in self._ranks}
         return {"why": why, "time": time.time(), "first": first, "ranks": ended}
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def _children() -> list[int]:
-    own = str(os.getpid())
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if entry.read_text().rpartition(")")[2].split()[1] == own:
-                found.append(int(entry.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 def _tail(path: Path) -> str:
@@ -338,7 +297,3 @@ def main(folder: Path) -> int:
     os.close(told)
     agent.watch()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))

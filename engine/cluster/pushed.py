@@ -1,0 +1,45 @@
+"""What is sent to a node so that it runs our programs: the sources of `engine.cluster.node`, and how to start them."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+# Reads so many bytes from its input, and imports from them as from files.
+_BOOTSTRAP = """\
+import importlib.util,json,os,sys
+size,text=int(sys.argv[1]),b''
+while len(text)<size:
+  text+=os.read(0,size-len(text)) or sys.exit('the connection was closed')
+sources=json.loads(text)
+class Pushed:
+  @classmethod
+  def find_spec(cls,name,path=None,target=None):
+    if name in sources: return importlib.util.spec_from_loader(name,cls,is_package=sources[name][1])
+  @staticmethod
+  def create_module(spec): pass
+  @staticmethod
+  def exec_module(module): exec(compile(sources[module.__name__][0],module.__name__,'exec'),module.__dict__)
+sys.meta_path.insert(0,Pushed)
+from engine.cluster.node.companion import main
+main(sources)
+"""
+
+
+@functools.cache
+def sources() -> bytes:
+    """Return the modules as the bootstrap reads them: by full name, the source and whether it is a package."""
+    package = Path(__file__).parent / "node"
+    found: dict[str, tuple[str, bool]] = {"engine": ("", True), "engine.cluster": ("", True)}
+    for path in sorted(package.glob("*.py")):
+        own = path.stem == "__init__"
+        name = "engine.cluster.node" if own else f"engine.cluster.node.{path.stem}"
+        found[name] = (path.read_text("utf-8"), own)
+    return json.dumps(found).encode()
+
+
+def companion_command(python: str) -> Sequence[str]:
+    """Return the command that reads `sources()` from its input and is the companion then."""
+    return [python, "-I", "-S", "-c", _BOOTSTRAP, str(len(sources()))]
