@@ -22,7 +22,7 @@ from engine.spec.keys import Key, entry_of, keys_of
 from engine.spec.models import AnySpec
 
 HASH_VERSION = 1  # raise it when a default changes: an old spec that left the key out means something else since then
-_NOT_COMPUTED = ("name", "note", "placement")
+_NOT_COMPUTED = ("name", "note", "placement", "supervision")
 _COMMENT_COLUMN = 40  # at most; comments of longer lines follow their value
 _PLAIN = re.compile(r"[\w./~][\w ./~+=@-]*")  # all else is quoted: in lists the library writes some that none can read
 _NO_TEXT_ELSEWHERE = frozenset({"y", "n", "yes", "no", "on", "off"})  # what YAML 1.1 takes for true and false

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from engine.spec.fields import Count, Fraction, InputPath, Name, NonNegative, PositiveInt, Section
 from engine.spec.ppo import Critic, Ppo, PromptData, Ptx, Reference, RewardTerm, Rollout
-from engine.spec.sections import Data, Model, Placement, Train
+from engine.spec.sections import Data, Model, Placement, Supervision, Train
 
 
 class Kind(StrEnum):
@@ -20,6 +20,7 @@ class Kind(StrEnum):
     PPO = "ppo"
     RAG = "rag"
     EVAL = "eval"
+    SIM = "sim"
 
 
 # Kinds that validate already and cannot be launched yet.
@@ -40,6 +41,9 @@ class Spec(Section):
     note: str | None = Field(None, description="a line for people")
     seed: Count = Field(0, description="seed of weights, data order and sampling")
     placement: Placement = Field(default_factory=Placement, description="how much of the hostfile it takes")
+    supervision: Supervision = Field(
+        default_factory=Supervision, description="what is done when nodes, links or ranks fail"
+    )
 
 
 def _require_borders(model: Model, data: Data | PreferenceData) -> None:
@@ -186,13 +190,27 @@ class EvalSpec(Spec):
     max_response_length: PositiveInt = Field(64, description="longest answer, tokens")
 
 
+class SimSpec(Spec):
+    """A simulated run: it trains nothing and logs as if it did. For trying out a cluster."""
+
+    kind: Literal[Kind.SIM] = Kind.SIM
+    steps: PositiveInt = Field(100, description="steps to take")
+    step_seconds: NonNegative = Field(0.1, description="seconds a step")
+    metrics: PositiveInt = Field(4, description="metrics that a step logs")
+    checkpoint_every: Count = Field(0, description="steps between checkpoints; 0: when it is stopped only")
+    every_rank: bool = Field(False, description="every rank logs a line a step, not the first alone")
+    fail_step: PositiveInt | None = Field(None, description="step at which a rank fails; null: none")
+    fail_rank: Count = Field(0, description="the rank that fails then")
+
+
 # What the trainers train.
 TrainedSpec = SftSpec | RmSpec | PpoSpec
-AnySpec = SftSpec | RmSpec | PpoSpec | RagSpec | EvalSpec
+AnySpec = SftSpec | RmSpec | PpoSpec | RagSpec | EvalSpec | SimSpec
 SPEC_TYPES: dict[Kind, type[AnySpec]] = {
     Kind.SFT: SftSpec,
     Kind.RM: RmSpec,
     Kind.PPO: PpoSpec,
     Kind.RAG: RagSpec,
     Kind.EVAL: EvalSpec,
+    Kind.SIM: SimSpec,
 }

@@ -190,5 +190,31 @@ class Placement(Section):
     """How much of the hostfile a run takes."""
 
     nodes: PositiveInt | None = Field(None, description="nodes; null: all of the hostfile")
+    min_nodes: PositiveInt | None = Field(
+        None, description="fewest nodes it begins with, where fewer than nodes are free; null: exactly nodes"
+    )
     slots: PositiveInt | None = Field(None, description="slots a node; null: all of the node")
     threads: PositiveInt | None = Field(None, description="CPU threads a rank; null: cores divided by slots")
+    share: bool = Field(False, description="take slots that other runs hold, too")
+
+    @model_validator(mode="after")
+    def _range_fits(self) -> Self:
+        if self.min_nodes is not None and self.nodes is not None and self.min_nodes > self.nodes:
+            raise ValueError(f"has min_nodes {self.min_nodes}, above nodes ({self.nodes})")
+        return self
+
+
+class Supervision(Section):
+    """What is done when nodes, links or ranks fail."""
+
+    retries: Count = Field(
+        3, description="new attempts when a node or a link fails, from the last checkpoint; never for faults of the run"
+    )
+    lost_after: PositiveInt | None = Field(
+        600, description="seconds that a node may be silent before the run is taken from it; null: for ever"
+    )
+    elastic: bool = Field(False, description="go on with other nodes, or fewer of them, when a node is lost")
+    stall_factor: Positive = Field(
+        20.0, description="a rank has stalled when it takes so many times the median step, and a minute at least"
+    )
+    on_stall: Literal["warn", "restart"] = Field("warn", description="what a stalled rank does")

@@ -112,6 +112,8 @@ def _mended(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
         if drawn.get("zero_stage") != 3:
             return {**drawn, "offload_parameters": False, "offload_optimizer": False, "nvme_path": None}
         return drawn if drawn.get("offload_parameters") else {**drawn, "nvme_path": None}
+    if title == "Placement":
+        return drawn | ({} if drawn.get("nodes") is None else {"min_nodes": None})
     if title == "RewardTerm":
         needed = {"model": "path", "regex": "pattern", "function": "function"}.get(drawn.get("kind", "model"), "kind")
         return drawn if drawn.get(needed) is not None else {**drawn, needed: "given"}

@@ -27,8 +27,16 @@ note: "two\\nlines"
 seed: 0
 placement:
   nodes: 2
+  min_nodes: null
   slots: null
   threads: null
+  share: false
+supervision:
+  retries: 3
+  lost_after: 600
+  elastic: false
+  stall_factor: 20.0
+  on_stall: warn
 model:
   path: null
   architecture:

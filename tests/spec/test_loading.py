@@ -108,8 +108,8 @@ def test_words_are_text_where_text_is_due_and_truth_where_truth_is() -> None:
         (("path: base", "path: null"), 2, "model needs either path or architecture.", None),
         (("  train: facts", "  trian: facts"), 5, "there is no key data.trian.", "Did you mean train?"),
         (("  train: facts", "  eval: facts"), 4, "data.train is missing.", ADD_TRAIN),
-        (("sft", "stf"), 1, 'there is no kind "stf"; it must be sft, rm, ppo, rag or eval.', "Did you mean sft?"),
-        (("kind: sft", "seed: 1"), 1, "kind is missing; it must be sft, rm, ppo, rag or eval.", ADD_KIND),
+        (("sft", "stf"), 1, 'there is no kind "stf"; it must be sft, rm, ppo, rag, eval or sim.', "Did you mean sft?"),
+        (("kind: sft", "seed: 1"), 1, "kind is missing; it must be sft, rm, ppo, rag, eval or sim.", ADD_KIND),
     ],
 )
 def test_a_fault_is_named_with_its_line_and_what_was_meant(

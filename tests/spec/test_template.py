@@ -52,7 +52,7 @@ def test_an_override_that_does_not_fit_is_refused() -> None:
 def test_an_unknown_kind_names_the_nearest(kind: str, meant: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         new_spec(kind)
-    assert caught.value.hint == f"Did you mean {meant}?" and "sft, rm, ppo, rag or eval" in caught.value.message
+    assert caught.value.hint == f"Did you mean {meant}?" and "sft, rm, ppo, rag, eval or sim" in caught.value.message
 
 
 def test_a_long_value_keeps_its_comment() -> None:
