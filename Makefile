@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check test-cluster bench screenshots clean
+.PHONY: help install demo cluster test check test-cluster bench screenshots clean
 
 help: ## List the entry points
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install ## Fine-tune a tiny model on two nodes over SSH, and watch its loss fall (SEED=n for another world)
 	$(BIN)/engine demo --seed $(or $(SEED),0)
 
+cluster: install ## Hold eight OpenSSH nodes of eight slots on this machine, to try things on (ARGS='--isolated --nodes 4')
+	$(BIN)/engine testbed up $(ARGS)
+
 check: install ## Style, types and architecture, in a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,7 +35,7 @@ test: check ## The checks and all tests, on a CPU without network
 	$(BIN)/pytest -m 'not cluster'
 
 test-cluster: install ## The heavier suites: many nodes, faults, minutes
-	@tests/system-packages
+	@tests/system-packages cluster
 	$(BIN)/pytest -m cluster
 
 bench: install ## Measure: each benchmark prints what it measured, on which machine
@@ -41,5 +44,5 @@ bench: install ## Measure: each benchmark prints what it measured, on which mach
 screenshots: install ## Draw the pictures of the documentation from the running program
 	$(BIN)/python docs/make_screenshots.py
 
-clean: ## Remove what install and demo made
-	rm -rf $(VENV) demo
+clean: ## Remove what install, demo and cluster made
+	rm -rf $(VENV) demo testbed

@@ -45,6 +45,10 @@ class RunFailed(PlumblineError):
     exit_code = ExitCode.RUN_FAILED
 
 
+class Unforeseen(RunFailed):
+    """A run failed by a fault that nobody foresaw: the traceback of its cause tells more than its sentence."""
+
+
 class InvalidInput(PlumblineError):
     """Wrong usage, or an invalid spec, hostfile or data file."""
 
@@ -67,3 +71,7 @@ class Unreachable(PlumblineError):
     """A node or the dispatcher cannot be reached."""
 
     exit_code = ExitCode.UNREACHABLE
+
+
+class Barred(Unreachable):
+    """A node lets nobody in until a person mends something: another try changes nothing."""

@@ -129,6 +129,7 @@ class Intents:
 
     def launch(self, plan: Plan) -> str:
         """Queue the experiment, start the dispatcher, and return the new id."""
+        from engine.cluster.snapshot import take_snapshot
         from engine.store import experiments
         from engine.store.database import Store
 
@@ -141,6 +142,7 @@ class Intents:
                 hostfile=str(plan.request.hostfile.resolve()) if plan.request.hostfile else None,
                 hostfile_text=plan.hosts.text if plan.request.hostfile else None,
                 inputs=plan.inputs,
+                code=take_snapshot(store.objects_dir).sha256,
             )
         finally:
             store.close()

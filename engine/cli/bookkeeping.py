@@ -81,6 +81,21 @@ def note(settings: Settings, reference: str, text: str) -> None:
 
 
 @click.command()
+@click.argument("reference", metavar="EXP")
+@click.argument("priority", metavar="N", type=int)
+@global_options
+@pass_settings
+def priority(settings: Settings, reference: str, priority: int) -> None:
+    """Say how urgent a queued experiment is: higher ones begin first (usually 0; write -- before a negative one)."""
+    from engine.store import bookkeeping, experiments
+
+    store = settings.open_store()
+    identity = experiments.resolve(store, reference)
+    bookkeeping.set_priority(store, identity, priority)
+    _done(settings, [identity])
+
+
+@click.command()
 @click.argument("references", metavar="EXP…", nargs=-1, required=True)
 @global_options
 @pass_settings

@@ -33,6 +33,7 @@ def demo(settings: Settings, *, folder: Path, recipe: Path, seed: int, nodes: in
     """Fine-tune a tiny model on two nodes over SSH, and watch it learn."""
     from engine.cli.watch import Lines, watch_until_ended
     from engine.cluster.hostfile import parse_hostfile
+    from engine.cluster.snapshot import take_snapshot
     from engine.data.facts.files import write
     from engine.data.facts.world import FactWorld
     from engine.dispatch.lifecycle import ensure_running
@@ -55,7 +56,10 @@ def demo(settings: Settings, *, folder: Path, recipe: Path, seed: int, nodes: in
     overrides = [f"data.train={facts / 'sft.jsonl'}", f"data.eval={facts / 'sft-eval.jsonl'}", f"seed={seed}"]
     spec = with_absolute_paths(load_spec(recipe, overrides), recipe.resolve().parent)
     hosts = parse_hostfile(hostfile_text, hostfile or "demo")
-    identity = experiments.create(store, spec, tags=("demo",), hostfile=hostfile, hostfile_text=hosts.text)
+    snapshot = take_snapshot(store.objects_dir)
+    identity = experiments.create(
+        store, spec, tags=("demo",), hostfile=hostfile, hostfile_text=hosts.text, code=snapshot.sha256
+    )
     ensure_running(settings.database)
     click.echo(f"Launched {identity} on {', '.join(node.host for node in hosts.nodes)}.")
 

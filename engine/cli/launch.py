@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--tag", "tags", multiple=True, help="A tag.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
 @click.option("--after", multiple=True, metavar="EXP", help="Start when this experiment has succeeded.")
+@click.option("--priority", type=int, default=0, show_default=True, help="Higher ones begin first.")
 @click.option("--gpu-memory", metavar="SIZE", help="Memory of one GPU, for the plan (see engine plan).")
 @click.option("--force", is_flag=True, help="Launch also what its plan says cannot run.")
 @click.option("--wait", is_flag=True, help="Wait until all have ended; the exit code is their outcome.")
@@ -39,12 +40,14 @@ def launch(
     tags: tuple[str, ...],
     overrides: tuple[str, ...],
     after: tuple[str, ...],
+    priority: int,
     gpu_memory: str | None,
     force: bool,
     wait: bool,
 ) -> int:
     """Queue the specs FILE… as experiments and print their ids."""
     from engine.cluster.hostfile import load_hostfile, local_hostfile
+    from engine.cluster.snapshot import take_snapshot
     from engine.dispatch.lifecycle import ensure_running
     from engine.spec.loading import load_spec
     from engine.spec.models import KINDS_TO_COME
@@ -69,6 +72,7 @@ def launch(
         specs.append((spec, inputs))
 
     store = settings.open_store(create=True)
+    code = take_snapshot(store.objects_dir).sha256
     parents = [experiments.resolve(store, reference) for reference in after]
     ids = [
         experiments.create(
@@ -80,6 +84,8 @@ def launch(
             hostfile_text=hosts.text if hosts is not None else None,
             after=parents,
             inputs=inputs,
+            priority=priority,
+            code=code,
         )
         for spec, inputs in specs
     ]

@@ -30,6 +30,7 @@ def as_document(experiment: Experiment) -> dict[str, Any]:
         "kind": experiment.kind,
         "state": experiment.state,
         "desired": experiment.desired,
+        "priority": experiment.priority,
         "step": experiment.step,
         "total_steps": experiment.total_steps,
         "progress": experiment.progress,

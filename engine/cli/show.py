@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,11 @@ from engine.cli.inputs import made_by
 from engine.cli.output import in_order, iso_time, number, print_json, table, visible
 from engine.cli.runs import as_document
 from engine.cli.settings import Settings, global_options, pass_settings
+
+if TYPE_CHECKING:
+    from engine.store.attempts import Contact
+
+_LAST_LINES = 24  # of the log of a rank that failed
 
 
 def _times_as_text(document: dict[str, Any]) -> dict[str, Any]:
@@ -36,6 +42,7 @@ def show(settings: Settings, reference: str) -> None:
     tried = [_times_as_text(dataclasses.asdict(attempt)) for attempt in attempts.list_attempts(store, identity)]
     happened = [_times_as_text(dataclasses.asdict(event)) for event in events.list_events(store, identity)]
     made = [_times_as_text(dataclasses.asdict(artifact)) for artifact in facts.artifacts(store, identity)]
+    heard = attempts.contacts(store, identity)
     spec = experiments.get_spec(store, identity)
     keys: dict[str, list[str]] = {}
     for key, path in paths_by_key(spec).items():
@@ -48,6 +55,7 @@ def show(settings: Settings, reference: str) -> None:
             "spec_hash": experiment.spec_hash,
             "config": flatten(spec),
             "attempts_list": tried,
+            "contacts": [_times_as_text(dataclasses.asdict(contact)) for contact in heard],
             "artifacts": made,
             "inputs": [
                 {**dataclasses.asdict(taken.input), "parent": taken.parent_name, "keys": keys.get(taken.input.path, [])}
@@ -89,6 +97,8 @@ def show(settings: Settings, reference: str) -> None:
             for attempt in tried
         ]
         click.echo("\n" + table(["ATTEMPT", "STATE", "FROM STEP", "REASON"], rows, right=(0, 2)))
+    for line in _last_words(happened, heard, attempt=len(tried)):
+        click.echo(line)
     if made:
         rows = [
             [str(item["kind"]), str(item["step"] or "–"), (item["sha256"] or "–")[:12], str(item["path"])]
@@ -99,3 +109,18 @@ def show(settings: Settings, reference: str) -> None:
         rows = [[str(event["time"]), str(event["event"]), str(event["message"])] for event in happened[-20:]]
         click.echo("\n" + table(["TIME", "EVENT", "MESSAGE"], rows))
     click.echo("\n" + spec_text.rstrip())
+
+
+def _last_words(happened: Sequence[Mapping[str, Any]], heard: Sequence[Contact], *, attempt: int) -> Iterator[str]:
+    """Yield what the nodes of the last attempt said last: the ends of logs of ranks that failed, and silences."""
+    for event in happened:
+        if event["event"] == "rank_failed" and event["attempt"] == attempt:
+            yield f"\nLAST WORDS of rank {event['data'].get('rank')} on {visible(str(event['data'].get('host')))}"
+            for line in str(event["data"].get("log") or "").splitlines()[-_LAST_LINES:]:
+                yield f"  {visible(line)}"
+    for contact in heard:
+        if contact.attempt == attempt and contact.message is not None:
+            yield f"\n{visible(contact.host)} is silent: {visible(contact.message)}"
+        if not contact.cleared:
+            where = f"Something of attempt {contact.attempt} may still live on {visible(contact.host)}"
+            yield f"\n{where}; it is ended as soon as the node answers."

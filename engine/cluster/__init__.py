@@ -1,1 +1,1 @@
-"""Nodes and the ways to them: hostfiles, SSH and local transports, the node agent, the loopback testbed."""
+"""Nodes and the ways to them: hostfiles, SSH and local transports, the node agent, the testbed."""

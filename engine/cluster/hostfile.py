@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.errors import InvalidInput
@@ -16,12 +16,17 @@ LOCALHOST = "localhost"
 DEFAULT_WORKDIR = "~/plumbline"
 MAX_SLOTS = 4096
 
-KEYS = ("workdir", "python", "shared", "ssh_config", "interface", "address")
-_PATHS = ("workdir", "python", "ssh_config")
+# With launcher=slurm only.
+SLURM_KEYS = ("login", "partition", "account", "qos", "time", "gres", "cpus", "options", "commands")
+KEYS = ("workdir", "python", "shared", "ssh_config", "interface", "address", "launcher", *SLURM_KEYS)
+_OF_ALL = ("launcher", *SLURM_KEYS)  # never of one node
+_PATHS = ("workdir", "python", "ssh_config", "commands")
 _TRUTH = {"yes": True, "true": True, "no": False, "false": False}
 
 _ENTRY = re.compile(r"^(\S+)\s+slots=([0-9]+)(?=\s|$)(.*)")
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:-]{0,252}")
+_SLURM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:,+=-]{0,127}")  # of a partition, an account, a resource
+_SLURM_TIME = re.compile(r"[0-9]+(:[0-9]+){0,2}|[0-9]+-[0-9]+(:[0-9]+){0,2}")
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@,^=-]{0,62}")
 _SETTINGS = re.compile(r"#\s*plumbline\s*(?:\[\s*([^\[\]]*?)\s*\])?\s*:(.*)", re.DOTALL)
 _ALMOST_SETTINGS = re.compile(rf"#\s*(\w+)\s*(?:[:\[]|.*\b(?:{'|'.join(KEYS)})\s*=)", re.DOTALL)
@@ -47,12 +52,28 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Slurm:
+    """What Slurm is asked for beside nodes and slots; null: what the site's own defaults are."""
+
+    login: Node  # where its commands are run; of one file system with the nodes
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time: str | None = None  # limit, as sbatch reads it: minutes, H:M:S, D-H
+    gres: str | None = None  # what a slot is, "gpu" or "gpu:a100"; null: CPUs
+    cpus: int | None = None  # of a slot
+    options: tuple[str, ...] = ()  # further ones of sbatch
+    commands: str | None = None  # folder of sbatch, squeue and the others; null: they are on the PATH
+
+
+@dataclass(frozen=True, slots=True)
 class Hostfile:
     """The nodes in their order, which is that of the ranks, and the text that says so."""
 
     nodes: tuple[Node, ...]
     text: str
     path: Path | None = None  # null: not from a file
+    slurm: Slurm | None = None  # then it chooses the nodes; theirs are the number and the slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +102,7 @@ def load_hostfile(path: Path) -> Hostfile:
     except OSError as error:
         raise InvalidInput(f"the hostfile cannot be read: {error.strerror}.", where=str(path)) from error
     hostfile = parse_hostfile(text, path)
-    return Hostfile(hostfile.nodes, text, path.absolute())
+    return replace(hostfile, path=path.absolute())
 
 
 def parse_hostfile(text: str, source: str | Path) -> Hostfile:
@@ -118,6 +139,9 @@ def parse_hostfile(text: str, source: str | Path) -> Hostfile:
     if not slots:
         raise InvalidInput("names no node.", hint="A line is: worker-1 slots=8", where=str(source))
     _check_scopes(settings, slots)
+    if settings[None].get("launcher", _Setting("ssh", "")).value == "slurm":
+        return _slurm(slots, lines, settings, text)
+    _check_no_slurm(settings[None])
     nodes = tuple(_node(host, count, settings[None], settings.get(host, {})) for host, count in slots.items())
     if len(nodes) > 1 and LOCALHOST in slots and not any(node.is_local and node.address for node in nodes):
         raise InvalidInput(
@@ -200,9 +224,22 @@ def _check_value(key: str, value: str, where: str) -> None:
         raise InvalidInput(f"{key}={value} is not absolute.", hint="Begin it with / or ~/.", where=where)
     if key == "shared" and value not in _TRUTH:
         raise InvalidInput(f"shared={value} is neither yes nor no.", where=where)
+    if key == "launcher" and value not in ("ssh", "slurm"):
+        raise InvalidInput(f"launcher={value[:80]} is neither ssh nor slurm.", where=where)
+    if key in ("partition", "account", "qos", "gres") and not _SLURM_NAME.fullmatch(value):
+        raise InvalidInput(f"{key}={value[:80]!r} is no name that Slurm has.", where=where)
+    if key == "time" and not _SLURM_TIME.fullmatch(value):
+        raise InvalidInput(f"time={value[:80]} is no limit.", hint="Write minutes, H:M:S, or D-H.", where=where)
+    if key == "options":
+        try:
+            shlex.split(value)
+        except ValueError:
+            raise InvalidInput("a quotation mark within options is not closed.", where=where) from None
+    if key == "cpus" and not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= MAX_SLOTS):
+        raise InvalidInput(f"cpus={value[:80]} is not between 1 and {MAX_SLOTS}.", where=where)
     if key == "interface" and not _INTERFACE.fullmatch(value):
         raise InvalidInput(f"{value[:80]!r} is no name of a network interface.", where=where)
-    if key == "address":
+    if key in ("address", "login"):
         check_host(value, where)
 
 
@@ -215,6 +252,13 @@ def _check_scopes(settings: dict[str | None, dict[str, _Setting]], slots: dict[s
             near = difflib.get_close_matches(host, slots, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"The nodes are: {', '.join(slots)}."
             raise InvalidInput(f"there is no node {host[:80]!r} in this hostfile.", hint=hint, where=where)
+        of_all = next((key for key in _OF_ALL if key in found), None)
+        if of_all is not None:
+            raise InvalidInput(
+                f"{of_all} is of the whole cluster, not of {host}.",
+                hint=f"Set it for all nodes: # plumbline: {of_all}={found[of_all].value}",
+                where=found[of_all].where,
+            )
         if host == LOCALHOST and "python" in found:
             raise InvalidInput(
                 f"localhost runs the Python that runs Plumbline ({sys.executable}).",
@@ -236,3 +280,60 @@ def _node(host: str, slots: int, for_all: dict[str, _Setting], own: dict[str, _S
         interface=merged.get("interface"),
         ssh_config=merged.get("ssh_config"),
     )
+
+
+def _check_no_slurm(for_all: dict[str, _Setting]) -> None:
+    for key in SLURM_KEYS:
+        if key in for_all:
+            raise InvalidInput(
+                f"{key} is a setting of Slurm, which this hostfile does not use.",
+                hint="Add launcher=slurm, or leave it away.",
+                where=for_all[key].where,
+            )
+
+
+def _slurm(
+    slots: dict[str, int], lines: dict[str, str], settings: dict[str | None, dict[str, _Setting]], text: str
+) -> Hostfile:
+    for_all = settings[None]
+    first, *others = slots
+    for host in others:
+        if slots[host] != slots[first]:
+            raise InvalidInput(
+                f"{host} has other slots than {first}; Slurm chooses the nodes, so all have the same.",
+                where=lines[host],
+            )
+    for scope, found in settings.items():
+        if scope is not None:
+            raise InvalidInput(
+                f"{scope} has settings of its own, but Slurm chooses the nodes.",
+                hint="Set them for all nodes: # plumbline: KEY=VALUE",
+                where=next(iter(found.values())).where,
+            )
+    if "address" in for_all:
+        raise InvalidInput(
+            "address is of one node, but Slurm chooses the nodes.",
+            hint="Name the network between them with interface=.",
+            where=for_all["address"].where,
+        )
+    if "shared" in for_all and not _TRUTH[for_all["shared"].value]:
+        raise InvalidInput(
+            "shared=no, but Slurm's nodes and its login node must share the work directory.",
+            hint="Name one that they share with workdir=, and leave shared= away.",
+            where=for_all["shared"].where,
+        )
+    value = {key: setting.value for key, setting in for_all.items()}
+    nodes = tuple(replace(_node(host, count, for_all, {}), shared=True) for host, count in slots.items())
+    login = replace(nodes[0], host=value.get("login", LOCALHOST), slots=1, address=None, interface=None)
+    slurm = Slurm(
+        login,
+        partition=value.get("partition"),
+        account=value.get("account"),
+        qos=value.get("qos"),
+        time=value.get("time"),
+        gres=value.get("gres"),
+        cpus=int(value["cpus"]) if "cpus" in value else None,
+        options=tuple(shlex.split(value.get("options", ""))),
+        commands=value.get("commands"),
+    )
+    return Hostfile(nodes, text, slurm=slurm)

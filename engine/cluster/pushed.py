@@ -1,4 +1,7 @@
-"""What is sent to a node so that it runs our programs: the sources of `engine.cluster.node`, and how to start them."""
+"""What is sent to a node so that it runs our programs: the sources of `engine.cluster.node`, and how to start them.
+
+With them goes the one file outside that agents read a format from.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+
+from engine.telemetry import progress
 
 # Reads so many bytes from its input, and imports from them as from files.
 _BOOTSTRAP = """\
@@ -37,6 +42,8 @@ def sources() -> bytes:
         own = path.stem == "__init__"
         name = "engine.cluster.node" if own else f"engine.cluster.node.{path.stem}"
         found[name] = (path.read_text("utf-8"), own)
+    found["engine.telemetry"] = ("", True)
+    found[progress.__name__] = (Path(progress.__file__).read_text("utf-8"), False)
     return json.dumps(found).encode()
 
 

@@ -13,7 +13,7 @@ from engine.cluster import pushed
 from engine.cluster.channel import Channel, Transport
 from engine.cluster.frames import FrameReader, encode
 from engine.cluster.hostfile import Node
-from engine.errors import RunFailed, Unreachable
+from engine.errors import Barred, RunFailed, Unreachable
 
 ANSWER_SECONDS = 30.0
 SILENCE_SECONDS = 10.0  # without even a beat
@@ -41,7 +41,7 @@ def hung_up(channel: Channel, host: str, python: str, *, greeted: bool) -> Unrea
     said = channel.errors().strip().splitlines()
     if greeted:
         return Unreachable("the connection was closed.", where=host)
-    return Unreachable(
+    return Barred(
         f"{python} could not be started there: {said[-1] if said else 'it says nothing'}.",
         hint="Name the node's Python with python= in the hostfile.",
         where=host,

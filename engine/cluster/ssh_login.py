@@ -13,7 +13,7 @@ import paramiko
 
 from engine.cluster.known_hosts import SSH_PORT, KnownHosts, fingerprint, name_of
 from engine.cluster.ssh_config import Endpoint
-from engine.errors import Unreachable
+from engine.errors import Barred, Unreachable
 
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -48,13 +48,13 @@ def verify_host_key(key: paramiko.PKey, endpoint: Endpoint, known: KnownHosts, *
         where: the host as error messages name it.
 
     Raises:
-        Unreachable: if the key is unknown, another than known, or revoked.
+        Barred: if the key is unknown, another than known, or revoked.
     """
     blob, key_type = key.asbytes(), key.get_name()
     shown = f"{key_type} {fingerprint(blob)}"
     revoked = known.revoked(blob)
     if revoked is not None:
-        raise Unreachable(
+        raise Barred(
             f"{endpoint.server} has a host key that {revoked.where} revokes: {shown}.",
             hint="Do not trust this machine; ask who looks after it.",
             where=where,
@@ -69,14 +69,14 @@ def verify_host_key(key: paramiko.PKey, endpoint: Endpoint, known: KnownHosts, *
     if other is not None:
         name = endpoint.host_key_alias or name_of(endpoint.hostname, endpoint.port)
         forget = f"ssh-keygen -f {shlex.quote(str(other.file))} -R {shlex.quote(name)}"
-        raise Unreachable(
+        raise Barred(
             f"the host key of {endpoint.server} HAS CHANGED: it is {shown}, but {other.where} says "
             f"{fingerprint(other.key)}. Somebody may pose as this machine, or it was set up anew.",
             hint=f"Ask who looks after it. If it was set up anew: {forget}; then {accept}",
             where=where,
         )
     certified = "a certificate authority vouches for it, which Plumbline cannot check" if known.cert_authorities else ""
-    raise Unreachable(
+    raise Barred(
         f"the host key of {endpoint.server} is not known{', only ' + certified if certified else ''}: {shown}.",
         hint=f"Compare it with what `ssh-keygen -lf` prints for the key there. To accept it: {accept}",
         where=where,
@@ -105,7 +105,7 @@ def authenticate(transport: paramiko.Transport, endpoint: Endpoint, where: str) 
             missing = transport.auth_publickey(endpoint.user, key)
         except paramiko.BadAuthenticationType as error:
             ways = ", ".join(error.allowed_types)
-            raise Unreachable(
+            raise Barred(
                 f"{endpoint.server} does not let {endpoint.user} in by a key, only by {ways}.",
                 hint="Plumbline cannot ask for passwords; let a key be enough there.",
                 where=where,
@@ -119,13 +119,13 @@ def authenticate(transport: paramiko.Transport, endpoint: Endpoint, where: str) 
             continue
         if not missing:
             return
-        raise Unreachable(
+        raise Barred(
             f"{endpoint.server} asks {endpoint.user} for {', '.join(missing)} after the key.",
             hint="Plumbline cannot answer; let a key be enough there.",
             where=where,
         )
     tried = f"tried {', '.join(attempts.tried)}" if attempts.tried else "there is no key to try"
-    raise Unreachable(
+    raise Barred(
         f"{endpoint.server} does not let {endpoint.user} in: {'; '.join([tried, *attempts.unusable])}.",
         hint=_advice(endpoint, attempts),
         where=where,

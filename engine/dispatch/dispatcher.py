@@ -12,21 +12,21 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from engine.cluster.checking import here
 from engine.cluster.dial import connect
 from engine.cluster.hostfile import Hostfile, Node, local_hostfile, parse_hostfile
-from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
+from engine.cluster.link import Frame, LinkDown, LinkUp, Message
 from engine.dispatch import placement
+from engine.dispatch.leftovers import Leftovers
+from engine.dispatch.line import Line
 from engine.dispatch.lock import DispatcherLock
+from engine.dispatch.nodes import Nodes
 from engine.dispatch.placement import Seat
-from engine.dispatch.queueing import Begin, GiveUp, Queued, verdicts
 from engine.dispatch.run import Run
 from engine.errors import ExitCode, NotFound, PlumblineError
-from engine.spec.references import require_none
 from engine.store import attempts, experiments
 from engine.store.database import Store
 from engine.store.experiments import Experiment
@@ -39,25 +39,18 @@ _MOST_MESSAGES = 256  # taken in before the next step
 _INBOX = 1024  # messages that wait; a full inbox slows the links down, and so the nodes' sending
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where a queued run goes."""
-
-    spec_hash: str
-    seats: tuple[Seat, ...]
-    nodes: tuple[Node, ...]  # of the seats
-
-
 class Dispatcher:
-    """The loop over runs and nodes. Single-threaded; only the links have threads."""
+    """The loop over runs and nodes. Single-threaded; only the links and what they carry have threads."""
 
     def __init__(self, store: Store, lock: DispatcherLock) -> None:
         self._store, self._lock = store, lock
         self._inbox: queue.Queue[Message] = queue.Queue(_INBOX)
-        self._links: dict[tuple[Any, ...], NodeLink] = {}
+        self._holder = _holder(store.path)
+        self._nodes = Nodes(store, self._inbox, connect, self._holder["database"])
+        self._leftovers = Leftovers(store, self._nodes.link, _complain)
+        self._line = Line(store, self._nodes, self._hostfile)
+        self._here = here()
         self._runs: dict[str, Run] = {}
-        self._plans: dict[str, _Plan] = {}  # of the queue
-        self._waiting = 0
         self._version, self._looked_at = -1, 0.0  # of the database, when it was last looked at
         self._asked_to_leave = False
 
@@ -71,7 +64,7 @@ class Dispatcher:
         while not self._asked_to_leave:
             try:
                 self._turn()
-                if self._runs or self._waiting:
+                if self._runs or self._line.length or self._leftovers.pressing:
                     busy_at = time.monotonic()
                 elif time.monotonic() - busy_at > LINGER_SECONDS and self._may_leave():
                     break
@@ -81,10 +74,7 @@ class Dispatcher:
                 if not self._store.path.exists():
                     break
                 time.sleep(LOOK_SECONDS)
-        for link in self._links.values():
-            link.close()
-        for link in self._links.values():
-            link.join(2.0)
+        self._nodes.close()
 
     def _turn(self) -> None:
         self._receive()
@@ -94,7 +84,9 @@ class Dispatcher:
             self._version, self._looked_at = version, now
         for identity, run in list(self._runs.items()):
             self._step(identity, run)
-        self._drop_links()
+        self._leftovers.step()
+        used = {link for run in self._runs.values() for link in run.links}
+        self._nodes.keep(used | self._leftovers.links | self._line.links)
 
     def _may_leave(self) -> bool:
         """Say that it leaves, and look once more: whoever wrote before that and saw it stay must not wait for ever."""
@@ -118,6 +110,7 @@ class Dispatcher:
     def _take(self, message: Message) -> None:
         link = message.link
         link.take(message)
+        self._nodes.take(message)
         if isinstance(message, Frame):
             self._route(message)
             return
@@ -130,43 +123,50 @@ class Dispatcher:
 
     def _route(self, frame: Frame) -> None:
         header = frame.header
-        key = header["reply"][0] if "reply" in header else header.get("run")
-        if key is None:
-            return  # a beat
+        reply = header.get("reply")
         try:
+            key = header.get("run") if reply is None else reply[0]
+            if key is None or key == "node":
+                return  # a beat, or about the node itself
+            if key == "left":
+                self._leftovers.hear(str(header["reply"][1]), header)
+                return
             identity, number, index = str(key).split("/")
             run = self._runs.get(identity)
             if run is not None and run.number == int(number):
                 run.hear(int(index), header, frame.data)
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             _complain(f"{frame.link.node.host} sent what no companion sends: {error!r}")
 
     def _look(self) -> None:
         """Read what should be: take on what is under way, begin what may begin."""
-        unfinished = sorted(experiments.unfinished(self._store), key=lambda each: (each.created_at, each.id))
+        unfinished = experiments.unfinished(self._store)
         known = {experiment.id for experiment in unfinished}
         for identity in [identity for identity in self._runs if identity not in known]:
             self._runs.pop(identity).release()
         for experiment in unfinished:
             if experiment.state is not State.QUEUED:
                 self._take_on(experiment)
-        queued = [experiment for experiment in unfinished if experiment.state is State.QUEUED]
-        self._waiting = len(queued)
-        self._serve_queue(queued)
+        self._leftovers.look(self._nodes_of)
+        for identity, seats in self._line.serve(unfinished, self._runs, self._leftovers.held()).items():
+            self._begin(experiments.get(self._store, identity), seats)
 
     def _take_on(self, experiment: Experiment) -> None:
         run = self._runs.get(experiment.id)
         if run is None:
             attempt = attempts.list_attempts(self._store, experiment.id)[-1]
             try:
-                nodes = {node.host: node for node in self._hostfile(experiment).nodes}
+                nodes = self._nodes_of(experiment.id)
                 seats = [(seat, nodes[seat.host]) for seat in placement.from_rows(attempt.placement)]
                 run = Run(
                     self._store,
-                    experiment=experiment.id,
+                    experiment=experiment,
                     attempt=attempt,
                     spec=experiments.get_spec(self._store, experiment.id),
-                    seats=[(seat, node, self._link(node)) for seat, node in seats],
+                    seats=[(seat, node, self._nodes.link(node)) for seat, node in seats],
+                    nodes=self._nodes,
+                    here=self._here,
+                    holder=self._holder,
                     complain=_complain,
                 )
             except (PlumblineError, KeyError) as error:
@@ -183,60 +183,27 @@ class Dispatcher:
             self._runs[experiment.id] = run
         run.desired = experiment.desired
 
-    def _serve_queue(self, queued: list[Experiment]) -> None:
-        plans: dict[str, _Plan] = {}
-        asked: list[Queued] = []
-        for experiment in queued:
-            try:
-                plan = self._plan(experiment)
-            except PlumblineError as error:
-                self._give_up(experiment.id, GiveUp(State.FAILED, error.exit_code, str(error)))
-                continue
-            plans[experiment.id] = plan
-            parents = experiments.dependencies(self._store, experiment.id)
-            asked.append(Queued(experiment.id, experiment.desired, parents, [seat.host for seat in plan.seats]))
-        self._plans = plans
-        taken = {host: identity for identity, run in self._runs.items() for host in run.hosts}
-        reasons = {experiment.id: experiment.reason for experiment in queued}
-        for identity, verdict in verdicts(asked, taken).items():
-            if isinstance(verdict, GiveUp):
-                self._give_up(identity, verdict)
-            elif isinstance(verdict, Begin):
-                self._begin(identity, plans[identity])
-            elif reasons[identity] != verdict.reason:
-                experiments.set_state(self._store, identity, State.QUEUED, reason=verdict.reason)
+    def _begin(self, experiment: Experiment, seats: tuple[Seat, ...]) -> None:
+        earlier = attempts.list_attempts(self._store, experiment.id)
+        nodes = self._nodes_of(experiment.id)
+        run_dir = earlier[0].run_dir if earlier else self._run_dir(experiment, [nodes[seat.host] for seat in seats])
+        attempts.begin(self._store, experiment.id, run_dir=run_dir, placement=placement.to_rows(seats))
+        self._take_on(experiments.get(self._store, experiment.id))
 
-    def _plan(self, experiment: Experiment) -> _Plan:
-        """Return where a queued run goes; worked out once for a spec, however long it waits."""
-        known = self._plans.get(experiment.id)
-        if known is not None and known.spec_hash == experiment.spec_hash:
-            return known
-        nodes = self._hostfile(experiment).nodes
-        spec = experiments.get_spec(self._store, experiment.id)
-        require_none(spec, experiment.id)  # they are looked up at launch; one that waits for its output would wait here
-        seats = placement.place(nodes, spec.placement)
-        return _Plan(experiment.spec_hash, seats, nodes[: len(seats)])
-
-    def _begin(self, identity: str, plan: _Plan) -> None:
-        earlier = attempts.list_attempts(self._store, identity)
-        run_dir = earlier[0].run_dir if earlier else self._run_dir(identity, plan.nodes)
-        attempts.begin(self._store, identity, run_dir=run_dir, placement=placement.to_rows(plan.seats))
-        self._take_on(experiments.get(self._store, identity))
-
-    def _run_dir(self, identity: str, nodes: Sequence[Node]) -> str:
+    def _run_dir(self, experiment: Experiment, nodes: list[Node]) -> str:
         """Return where a run lives on its nodes: on this machine alone beside the database, so nothing is copied."""
         if all(node.is_local for node in nodes) and nodes[0].workdir is None:
-            return str(self._store.runs_dir / identity)
+            return str(self._store.runs_dir / experiment.id)
         # Two databases may use one cluster: the number alone would not do.
-        born = int(experiments.get(self._store, identity).created_at * 1000)
-        return f"{nodes[0].workdir or '~/plumbline'}/{identity}-{born % 16**6:06x}"
+        born = int(experiment.created_at * 1000)
+        return f"{nodes[0].workdir or '~/plumbline'}/{experiment.id}-{born % 16**6:06x}"
 
-    def _give_up(self, identity: str, end: GiveUp) -> None:
-        experiments.set_state(self._store, identity, end.state, reason=end.reason, exit_code=end.exit_code)
+    def _hostfile(self, identity: str) -> Hostfile:
+        text = experiments.hostfile_text(self._store, identity)
+        return local_hostfile() if text is None else parse_hostfile(text, identity)
 
-    def _hostfile(self, experiment: Experiment) -> Hostfile:
-        text = experiments.hostfile_text(self._store, experiment.id)
-        return local_hostfile() if text is None else parse_hostfile(text, experiment.hostfile or "the hostfile")
+    def _nodes_of(self, identity: str) -> Mapping[str, Node]:
+        return {node.host: node for node in self._hostfile(identity).nodes}
 
     def _step(self, identity: str, run: Run) -> None:
         try:
@@ -249,20 +216,20 @@ class Dispatcher:
         if run.ended:
             run.release()
             self._runs.pop(identity, None)
+            self._looked_at = 0.0  # what waited for its slots begins now
 
-    def _link(self, node: Node) -> NodeLink:
-        key = astuple(replace(node, slots=1))
-        if key not in self._links:
-            self._links[key] = NodeLink(node, self._inbox, connect)
-            self._links[key].start()
-        return self._links[key]
 
-    def _drop_links(self) -> None:
-        used = {link for run in self._runs.values() for link in run.links}
-        for key, link in list(self._links.items()):
-            if link not in used:
-                link.close()
-                del self._links[key]
+def _holder(database: Path) -> dict[str, str]:
+    """Return who holds the slots of this database's runs, for whoever else wants them."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    host = socket.gethostname()
+    return {"user": user, "host": host, "database": f"{user}@{host}:{database}"}
 
 
 def _complain(message: str) -> None:

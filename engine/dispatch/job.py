@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.cluster.hostfile import Node
 from engine.dispatch.placement import Seat, world_size
 from engine.errors import Refused
-from engine.spec.sections import Placement
+from engine.spec.models import AnySpec, Kind
 
-PACKAGES = ("plumbline", "torch", "deepspeed", "transformers")  # what a node's Python must have, in one version
+_TRAINED = ("plumbline", "torch", "deepspeed", "transformers")
+
+
+def packages_of(kind: Kind) -> tuple[str, ...]:
+    """Return what a node's Python must have, in one version on all nodes."""
+    return () if kind is Kind.SIM else _TRAINED
 
 
 def job_document(
-    seats: Sequence[Seat], seat: Seat, node: Node, placement: Placement, *, attempt: int, address: str, port: int
+    seats: Sequence[Seat],
+    seat: Seat,
+    node: Node,
+    spec: AnySpec,
+    *,
+    attempt: int,
+    address: str,
+    port: int,
+    code: str | None,
+    holder: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the job of one node's agent. Its `argv` are arguments of the node's Python; `{run_dir}` stands for the
     run directory, whose full path only the node knows.
 
-    address, port: where the ranks meet, on node 0.
+    Args:
+        seats: of all nodes.
+        seat: of this node.
+        node: this node.
+        spec: what runs.
+        attempt: its number.
+        address: where the ranks meet, on node 0.
+        port: likewise.
+        code: folder on this node with the `engine` package that runs; None: the one that its Python has.
+        holder: what the leases of its slots say of who holds them.
     """
+    # -P: nothing that lies in the run directory is imported.
+    program = (
+        ["-P", "-m", "engine.cluster.simulation"] if spec.kind is Kind.SIM else ["-P", "-m", "engine.cli", "train"]
+    )
     return {
         "node": seat.index,
         "nodes": len(seats),
         "world_size": world_size(seats),
         "ranks": [{"rank": rank, "local_rank": local} for local, rank in enumerate(seat.ranks)],
+        "slot_numbers": list(seat.slot_numbers),
+        "leases": True,
+        "share": spec.placement.share,
+        "holder": dict(holder),
         "master_address": address,
         "master_port": port,
-        "threads": placement.threads,
+        "threads": spec.placement.threads,
         "interface": node.interface,
-        # -P: nothing that lies in the run directory is imported.
-        "argv": [
-            *("-P", "-m", "engine.cli", "train", "{run_dir}/spec.yaml"),
-            *("--run-dir", "{run_dir}", "--attempt", str(attempt)),
-        ],
+        "argv": [*program, "{run_dir}/spec.yaml", "--run-dir", "{run_dir}", "--attempt", str(attempt)],
+        "code": code,
         "env": {},
     }
 
 
-def require_equal_versions(versions: Sequence[dict[str, str]], hosts: Sequence[str]) -> None:
+def require_equal_versions(versions: Sequence[Mapping[str, str]], hosts: Sequence[str]) -> None:
     """Check that all nodes run the same software. Raises Refused if two of them differ."""
     for found, host in zip(versions, hosts, strict=True):
         for name, version in found.items():

@@ -35,6 +35,16 @@ class Mirror:
         """Return the size in bytes of what node `node` of an attempt writes, as far as it is here."""
         return {str(file.relative_to(self.folder)): file.stat().st_size for file in self._present(attempt, node)}
 
+    def log_end(self, attempt: int, node: int, rank: int, size: int = 8192) -> str:
+        """Return the last bytes of a rank's log, as far as it is here."""
+        path = self.folder / f"attempt-{attempt}" / f"node-{node}" / f"rank-{rank}.log"
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - size))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
     def _present(self, attempt: int, node: int) -> Iterator[Path]:
         if node == 0:
             yield from (path for name in FACT_FILES if (path := self.folder / name).is_file())

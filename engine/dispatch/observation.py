@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +15,8 @@ class Why(StrEnum):
     RANK_FAILED = "rank_failed"
     INTERRUPTED = "interrupted"  # at a checkpoint, as it was asked to
     STOPPED = "stopped"  # at once
+    AGENT_KILLED = "agent_killed"  # the agent was killed; its undertaker ended the ranks
+    SLOTS_TAKEN = "slots_taken"  # nothing was started: somebody else holds slots that it was to take
 
 
 class Phase(StrEnum):
@@ -35,6 +37,8 @@ class RankEnd:
     code: int | None
     signal: int | None
     tail: str = ""  # end of its log
+    slot: int | None = None
+    step: int | None = None  # that it was in
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Exit:
     why: Why
     time: float  # seconds since the epoch by the node's clock
     first: RankEnd | None = None  # the rank that failed first
+    taken: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # slot → who holds it, with SLOTS_TAKEN
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Exit:
@@ -54,19 +59,19 @@ class Exit:
                 Why(document["why"]),
                 float(document["time"]),
                 None if first is None else _rank_end(first),
+                {int(slot): dict(holder) for slot, holder in (document.get("taken") or {}).items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"the exit record cannot be read: {error!r}") from error
 
 
 def _rank_end(first: Mapping[str, Any]) -> RankEnd:
-    code, number = first.get("code"), first.get("signal")
-    return RankEnd(
-        int(first["rank"]),
-        None if code is None else int(code),
-        None if number is None else int(number),
-        str(first.get("tail") or ""),
-    )
+    def number(key: str) -> int | None:
+        value = first.get(key)
+        return None if value is None else int(value)
+
+    tail = str(first.get("tail") or "")
+    return RankEnd(int(first["rank"]), number("code"), number("signal"), tail, number("slot"), number("step"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,10 @@ class NodeView:
     connected: bool = True
     silent_seconds: float = 0.0  # since it was last heard, or since one began to call it
     problem: str | None = None  # why it is silent
+    lasting: bool = False  # the problem does not go away by itself: a key that is refused, say
+    swept: bool = False  # with phase GONE: what the agent left behind was ended
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of the run lives there any more, for all that is known."""
-        return self.phase in (Phase.EXITED, Phase.GONE)
+        """Whether nothing of the run lives there any more."""
+        return self.phase is Phase.EXITED or (self.phase is Phase.GONE and self.swept)

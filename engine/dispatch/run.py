@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
+from engine.cluster.preflight import Here
+from engine.dispatch import reasons
 from engine.dispatch.collection import Collection
 from engine.dispatch.decide import End, Signal, Stage, Start, decide
-from engine.dispatch.job import PACKAGES, job_document, require_equal_versions
+from engine.dispatch.faults import pause_seconds
+from engine.dispatch.job import job_document
 from engine.dispatch.mirror import Mirror, OffsetMismatch
-from engine.dispatch.observation import Exit, NodeView, Phase, RankEnd, Why
+from engine.dispatch.nodes import Nodes
+from engine.dispatch.observation import Exit, Phase, RankEnd, Why
 from engine.dispatch.placement import Seat
-from engine.errors import ExitCode, PlumblineError, Refused
-from engine.spec.canonical import to_yaml
+from engine.dispatch.preparation import Preparation
+from engine.dispatch.seated import Seated, lasts
+from engine.dispatch.stalls import Stalled, StallWatch
+from engine.errors import ExitCode, PlumblineError, Unreachable
 from engine.spec.models import AnySpec
-from engine.spec.resolve import input_paths
 from engine.store import attempts, events
 from engine.store.database import Store
+from engine.store.experiments import Experiment
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 
 AGAIN_SECONDS = 3.0  # between two signals, or two tries to write
-STAGE_SECONDS = 90.0  # the longest that a node may take to lay everything ready
 HEARD_SECONDS = 2.0  # between two notes in the database that a node was heard
+TAKEN_SECONDS = 10.0  # before another try, when somebody else held a slot
 
 Complain = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class _Seated:
-    """A node of the attempt, and what is known of it since the link last came up."""
-
-    seat: Seat
-    node: Node
-    link: NodeLink
-    since: float  # monotonic seconds, when one began to call it
-    phase: Phase = Phase.UNKNOWN
-    exit: Exit | None = None
-    all_sent: bool = False  # it has ended there, and all that it wrote was sent
-    followed: bool = False
-    staged: Mapping[str, Any] | None = None  # the answer to `stage`
-    asked_at: float = -math.inf  # for staging
-    signalled: tuple[str, float] = ("", -math.inf)
-    noted: tuple[str | None, float] = (None, -math.inf)  # what the database was last told, and when
-    lost: bool = False  # an event tells of lost contact
-
-    @property
-    def problem(self) -> str | None:
-        """Why it is silent; the host is named by whoever tells it."""
-        error = self.link.problem
-        return None if error is None else f"{error.message} {error.hint or ''}".strip()
-
-    @property
-    def silent_seconds(self) -> float:
-        heard = self.link.heard_at
-        return time.monotonic() - max(self.since, heard if heard is not None else self.since)
 
 
 class Run:
@@ -69,87 +44,96 @@ class Run:
         self,
         store: Store,
         *,
-        experiment: str,
+        experiment: Experiment,
         attempt: attempts.Attempt,
         spec: AnySpec,
         seats: Sequence[tuple[Seat, Node, NodeLink]],
+        nodes: Nodes,
+        here: Here,
+        holder: Mapping[str, str],
         complain: Complain,
     ) -> None:
-        self.experiment, self.number = experiment, attempt.number
+        self.experiment, self.number = experiment.id, attempt.number
         self.desired = Desired.RUN
         self.ended = False
-        self._store, self._spec, self._complain = store, spec, complain
+        self.spec, self.began_at = spec, attempt.created_at
+        self._store, self._attempt, self._faults = store, attempt, experiment.faults
+        self._here, self._holder, self._complain = here, {**holder, "experiment": experiment.id}, complain
         self._run_dir, self._state = attempt.run_dir, attempt.state
         self._mirror = Mirror(store.runs_dir / self.experiment)
         self._mirror.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._original = self._mirror.is_original(self._run_dir)
         self._collection = Collection(store, self.experiment, self._mirror, complain)
         now = time.monotonic()
-        self._seated = [_Seated(seat, node, link, since=now) for seat, node, link in seats]
+        self.seated = [Seated(seat, node, link, since=now) for seat, node, link in seats]
+        self._preparation = Preparation(store, spec, experiment.code, self.seated, nodes)
+        self._stalls = StallWatch(spec.supervision.stall_factor)
+        self._stalled: Stalled | None = None  # the one that was told
         self._blocked_until = 0.0  # this machine could not write
 
     @property
     def links(self) -> set[NodeLink]:
         """The links it uses."""
-        return {seated.link for seated in self._seated}
-
-    @property
-    def hosts(self) -> list[str]:
-        """The nodes it holds."""
-        return [seated.seat.host for seated in self._seated]
+        return {seated.link for seated in self.seated}
 
     def link_up(self, link: NodeLink) -> None:
         """The link came up: all that was asked on an earlier connection must be asked again."""
         for seated in self._of(link):
-            seated.followed, seated.phase, seated.exit = False, Phase.UNKNOWN, None
-            seated.asked_at, seated.signalled = -math.inf, ("", -math.inf)
+            seated.forget()
             if seated.lost:
                 seated.lost = False
-                self._tell(f"{seated.seat.host} answers again.", "contact_regained")
+                self._tell(f"{seated.host} answers again.", "contact_regained")
 
     def link_down(self, link: NodeLink) -> None:
         """The link went down, or another try failed. What runs there may well go on."""
         for seated in self._of(link):
             self._note(seated, seated.problem)
+            self._stalls.forget(seated.seat.index)
             if self._state is State.RUNNING and not seated.lost:
                 seated.lost = True
-                self._tell(f"lost contact with {seated.seat.host}: {seated.problem}", "contact_lost", Level.WARNING)
+                self._tell(f"lost contact with {seated.host}: {seated.problem}", "contact_lost", Level.WARNING)
 
     def hear(self, index: int, header: Mapping[str, Any], data: bytes) -> None:
         """Take in what the companion on a node, by its index, sent for this run."""
-        seated = self._seated[index]
+        seated = self.seated[index]
         if "file" in header:
             self._copy(seated, header, data)
         elif "phase" in header:
             seated.phase = Phase(header["phase"])
             seated.exit = self._exit(header["exit"]) if seated.phase is Phase.EXITED else None
+        elif "pulse" in header:
+            seated.pulse = header["pulse"]
+            self._stalls.hear(index, header["pulse"].get("ranks") or {}, time.monotonic())
         elif header.get("drained"):
             seated.all_sent = True
         elif header["reply"][1] == "stage":
             seated.staged = header
+        elif header["reply"][1] == "sweep":
+            seated.swept = not header.get("left") and "problem" not in header
         elif "problem" in header:
             seated.phase = Phase.EXITED
-            seated.exit = Exit(
-                Why.RANK_FAILED, time.time(), RankEnd(seated.seat.first_rank, None, None, header["problem"])
-            )
+            first = RankEnd(seated.seat.first_rank, None, None, header["problem"])
+            seated.exit = Exit(Why.RANK_FAILED, time.time(), first)
 
     def step(self) -> None:
         """Bring in what came, and take one step toward what should be."""
         now = time.monotonic()
         self._collect(now)
-        for seated in self._seated:
+        for seated in self.seated:
             self._keep_following(seated, now)
+            self._sweep(seated, now)
             if seated.link.connected and now >= self._blocked_until:
                 self._note(seated, None)
-        if self._state is State.STARTING and all(
-            seated.phase in (Phase.ALIVE, Phase.EXITED) for seated in self._seated
-        ):
+        stalled = self._look_for_stalls(now)
+        if self._state is State.STARTING and all(self._has_started(seated) for seated in self.seated):
             self._move(State.RUNNING)
-        action = decide(self._state, self.desired, [self._view(seated) for seated in self._seated])
+        views = [seated.view(everything_in=self._everything_in(seated)) for seated in self.seated]
+        lost_after = self.spec.supervision.lost_after
+        action = decide(self._state, self.desired, views, lost_after=lost_after, stalled=stalled)
         if isinstance(action, Stage):
-            self._stage(now)
+            self._stage()
         elif isinstance(action, Start):
-            self._start(now)
+            self._start()
         elif isinstance(action, Signal):
             self._signal(action, now)
         elif isinstance(action, End):
@@ -157,29 +141,27 @@ class Run:
 
     def release(self) -> None:
         """Ask the nodes to send no more."""
-        for seated in self._seated:
+        self._preparation.cancel()
+        for seated in self.seated:
             seated.link.request("unfollow", run=self._key(seated))
 
-    def _of(self, link: NodeLink) -> list[_Seated]:
-        return [seated for seated in self._seated if seated.link is link]
+    def _of(self, link: NodeLink) -> list[Seated]:
+        return [seated for seated in self.seated if seated.link is link]
 
-    def _key(self, seated: _Seated) -> str:
+    def _key(self, seated: Seated) -> str:
         return f"{self.experiment}/{self.number}/{seated.seat.index}"
 
-    def _where(self, seated: _Seated) -> dict[str, Any]:
-        return {"run_dir": self._run_dir, "attempt": self.number, "node": seated.seat.index}
+    def _ask(self, seated: Seated, operation: str, **arguments: Any) -> None:
+        where = {"run_dir": self._run_dir, "attempt": self.number, "node": seated.seat.index}
+        seated.link.request(operation, **arguments, **where)
 
-    def _view(self, seated: _Seated) -> NodeView:
-        everything_in = seated.seat.index != 0 or self._collection.complete
-        return NodeView(
-            host=seated.seat.host,
-            phase=seated.phase,
-            exit=seated.exit,
-            drained=seated.all_sent and everything_in,
-            connected=seated.link.connected,
-            silent_seconds=seated.silent_seconds,
-            problem=seated.problem,
-        )
+    def _everything_in(self, seated: Seated) -> bool:
+        return seated.seat.index != 0 or self._collection.complete
+
+    @staticmethod
+    def _has_started(seated: Seated) -> bool:
+        taken = seated.exit is not None and seated.exit.why is Why.SLOTS_TAKEN
+        return seated.phase in (Phase.ALIVE, Phase.EXITED) and not taken
 
     def _exit(self, document: Any) -> Exit:
         try:
@@ -187,16 +169,21 @@ class Run:
         except ValueError as error:
             return Exit(Why.RANK_FAILED, time.time(), RankEnd(0, None, None, f"error: {error}"))
 
-    def _keep_following(self, seated: _Seated, now: float) -> None:
+    def _keep_following(self, seated: Seated, now: float) -> None:
         if seated.followed or not seated.link.connected or self._state is State.STAGING or now < self._blocked_until:
             return
         seated.followed, seated.all_sent = True, False
         sizes = {} if self._original else self._mirror.sizes(self.number, seated.seat.index)
-        seated.link.request(
-            "follow", run=self._key(seated), sizes=sizes, copy=not self._original, **self._where(seated)
-        )
+        self._ask(seated, "follow", run=self._key(seated), sizes=sizes, copy=not self._original)
 
-    def _copy(self, seated: _Seated, header: Mapping[str, Any], data: bytes) -> None:
+    def _sweep(self, seated: Seated, now: float) -> None:
+        """End what a dead agent left behind."""
+        waits = seated.phase is Phase.GONE and not seated.swept and seated.link.connected
+        if waits and now - seated.swept_at > AGAIN_SECONDS:
+            seated.swept_at = now
+            self._ask(seated, "sweep", id=[self._key(seated), "sweep"])
+
+    def _copy(self, seated: Seated, header: Mapping[str, Any], data: bytes) -> None:
         if not seated.followed:
             return  # it was sent before a new start was asked for
         try:
@@ -214,7 +201,7 @@ class Run:
             self._blocked_until = time.monotonic() + AGAIN_SECONDS
             self._note(seated, f"this machine cannot write {error.filename or header['file']}: {error.strerror}")
         except PlumblineError as error:
-            self._complain(f"{seated.seat.host}: {error}")
+            self._complain(f"{seated.host}: {error}")
 
     def _collect(self, now: float) -> None:
         if now < self._blocked_until:
@@ -225,93 +212,166 @@ class Run:
             self._blocked_until = now + AGAIN_SECONDS
             self._complain(str(error))
 
-    def _stage(self, now: float) -> None:
-        """Lay everything ready, on node 0 first: the others look whether they see what it wrote."""
-        first, *others = self._seated
-        for seated in [first] if first.staged is None else others:
-            self._ask_to_stage(seated, now)
-        for seated in self._seated:
-            problem = None if seated.staged is None else seated.staged.get("problem")
-            if problem is not None:
-                self._end(End(State.FAILED, ExitCode.REFUSED, f"{seated.seat.host} {problem}."))
-                return
-        replies = [seated.staged for seated in self._seated if seated.staged is not None]
-        if len(replies) == len(self._seated):
-            try:
-                require_equal_versions([reply["versions"] for reply in replies], self.hosts)
-            except Refused as error:
-                self._end(End(State.FAILED, error.exit_code, str(error)))
-            else:
-                self._move(State.STARTING)
+    def _look_for_stalls(self, now: float) -> str | None:
+        """Return why the run is to be ended for a stalled rank; name one that is new."""
+        if self._state is not State.RUNNING or self.desired is not Desired.RUN:
+            return None
+        found = self._stalls.stalled(now)
+        before, self._stalled = self._stalled, found
+        if found is None:
+            if before is not None:
+                self._tell(f"rank {before.rank} gets on again.", "stall_over")
+            return None
+        host = self.seated[found.node].host
+        sentence = found.sentence(host, self._last_line(found))
+        if before is None or before.rank != found.rank:
+            self._tell(sentence, "stalled", Level.WARNING)
+        return sentence if self.spec.supervision.on_stall == "restart" else None
 
-    def _ask_to_stage(self, seated: _Seated, now: float) -> None:
-        if seated.staged is not None or now - seated.asked_at < STAGE_SECONDS:
-            return
-        seated.asked_at = now
-        seated.link.request(
-            "stage",
-            id=[self._key(seated), "stage"],
-            shared={"spec.yaml": to_yaml(self._spec)},
-            inputs=[str(path) for path in input_paths(self._spec)],
-            python=seated.node.python,
-            packages=list(PACKAGES),
-            port_on=seated.link.address if seated.seat.index == 0 else None,
-            **self._where(seated),
-        )
+    def _last_line(self, stalled: Stalled) -> str:
+        log = self._mirror.log_end(self.number, stalled.node, stalled.rank)
+        return reasons.telling_line(log)
 
-    def _start(self, now: float) -> None:
-        first = self._seated[0]
-        if first.staged is None:  # another dispatcher laid it ready; node 0 still knows the port
-            self._ask_to_stage(first, now)
+    def _stage(self) -> None:
+        """Look the nodes over, and make them ready."""
+        if self._prepared(look=True):
+            self._move(State.STARTING)
+
+    def _prepared(self, *, look: bool) -> bool:
+        """Whether the nodes are ready; a run whose nodes cannot be made so ends here."""
+        preparation = self._preparation
+        try:
+            return (
+                (not look or preparation.looked_over(self._here))
+                and preparation.laid(self._explain)
+                and preparation.ready(self._ask_to_stage)
+            )
+        except PlumblineError as error:
+            fault = isinstance(error, Unreachable) and not lasts(error)
+            self._end(End(State.FAILED, ExitCode(error.exit_code), str(error), fault=fault))
+            return False
+
+    def _explain(self, reason: str) -> None:
+        with contextlib.suppress(PlumblineError):  # a full disk here must not end what goes on there
+            attempts.explain(self._store, self.experiment, self.number, reason)
+
+    def _ask_to_stage(self, seated: Seated, arguments: Mapping[str, object]) -> None:
+        self._ask(seated, "stage", id=[self._key(seated), "stage"], **arguments)
+
+    def _start(self) -> None:
+        # Another dispatcher may have laid it ready: the nodes say again what they were told, and node 0 the port.
+        if not self._prepared(look=False):
             return
-        for seated in self._seated:
+        first, staged = self.seated[0], self._preparation.staged
+        assert first.staged is not None and staged is not None
+        for seated, code in zip(self.seated, staged.code_on, strict=True):
             if seated.phase is Phase.ABSENT:
                 job = job_document(
-                    [each.seat for each in self._seated],
+                    [each.seat for each in self.seated],
                     seated.seat,
                     seated.node,
-                    self._spec.placement,
+                    self.spec,
                     attempt=self.number,
                     address=first.link.address,
                     port=int(first.staged["port"]),
+                    code=code,
+                    holder=self._holder,
                 )
                 # Until the node says again how it stands, an agent may be there or not.
                 seated.phase = Phase.UNKNOWN
-                seated.link.request(
-                    "start",
-                    id=[self._key(seated), "start"],
-                    python=seated.node.python,
-                    job=job,
-                    **self._where(seated),
-                )
+                start_id = [self._key(seated), "start"]
+                self._ask(seated, "start", id=start_id, python=seated.node.python, job=job)
 
     def _signal(self, action: Signal, now: float) -> None:
         for index in action.nodes:
-            seated = self._seated[index]
+            seated = self.seated[index]
             name, at = seated.signalled
             if name != action.name or now - at > AGAIN_SECONDS:
                 seated.signalled = (action.name, now)
-                seated.link.request("signal", name=action.name, **self._where(seated))
+                self._ask(seated, "signal", name=action.name)
 
     def _move(self, state: State) -> None:
         attempts.transition(self._store, self.experiment, self.number, state)
         self._state = state
 
     def _end(self, end: End) -> None:
+        self._preparation.cancel()
+        self._tell_last_words()
         attempts.transition(
-            self._store, self.experiment, self.number, end.state, reason=end.reason, exit_code=end.exit_code
+            self._store,
+            self.experiment,
+            self.number,
+            end.state,
+            reason=end.reason,
+            exit_code=end.exit_code,
+            again=self._again(end),
+            remains=self._remains(),
         )
         self._state, self.ended = end.state, True
 
-    def _note(self, seated: _Seated, problem: str | None) -> None:
-        """Tell the database when the node was last heard, and why it is silent."""
+    def _again(self, end: End) -> attempts.Again | None:
+        """Return how the experiment goes back into the queue; null if this was its end."""
+        if self.desired is not Desired.RUN or not (end.fault or end.taken):
+            return None
+        if end.taken:
+            return attempts.Again(end.reason or "", time.time() + TAKEN_SECONDS, self._faults)
+        faults = 1 if self._got_on() else self._faults + 1
+        if faults > self.spec.supervision.retries:
+            return None
+        at = time.time() + pause_seconds(faults)
+        return attempts.Again(reasons.tries_again(at, faults, self.spec.supervision.retries, end.reason), at, faults)
+
+    def _got_on(self) -> bool:
+        """Whether this attempt has left a checkpoint beyond the one it began from."""
+        last = events.last_checkpoint(self._store, self.experiment)
+        began = attempts.list_attempts(self._store, self.experiment)[-1].resumed_step
+        return last is not None and began is not None and last > began
+
+    def _remains(self) -> dict[int, str]:
+        """Return the nodes on which something of the run may live on."""
+        if self._state is State.STAGING:
+            return {}
+        views = [(seated, seated.view(everything_in=True)) for seated in self.seated]
+        return {each.seat.index: each.host for each, view in views if not view.ended and each.phase is not Phase.ABSENT}
+
+    def _tell_last_words(self) -> None:
+        """Keep what the ranks that failed first on each node said, with the end of their logs."""
+        for seated in self.seated:
+            first = None if seated.exit is None else seated.exit.first
+            if first is None or (first.code is None and first.signal is None and not first.tail):
+                continue
+            facts = {"rank": first.rank, "host": seated.host, "slot": first.slot, "code": first.code}
+            data = {**facts, "signal": first.signal, "log": first.tail}
+            told = reasons.rank_failed(seated.host, first)
+            self._tell(told, "rank_failed", Level.ERROR, step=first.step, data=data)
+
+    def _note(self, seated: Seated, problem: str | None) -> None:
+        """Tell the database when the node was last heard, how its ranks stand, and why it is silent."""
         now = time.monotonic()
         said, at = seated.noted
         if said == problem and (problem is not None or now - at < HEARD_SECONDS):
             return
         seated.noted = (problem, now)
         heard = time.time() - seated.silent_seconds if seated.link.heard_at is not None else None
-        attempts.hear(self._store, self.experiment, self.number, seated.seat.index, seated.seat.host, heard, problem)
+        pulse, seated.pulse = seated.pulse, None
+        attempts.hear(
+            self._store,
+            self.experiment,
+            self.number,
+            seated.seat.index,
+            seated.host,
+            heard_at=heard,
+            message=problem,
+            pulse=pulse,
+        )
 
-    def _tell(self, message: str, event: str, level: Level = Level.INFO) -> None:
-        events.add(self._store, self.experiment, self.number, event, message, level=level)
+    def _tell(
+        self,
+        message: str,
+        event: str,
+        level: Level = Level.INFO,
+        *,
+        step: int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        events.add(self._store, self.experiment, self.number, event, message, level=level, step=step, data=data)

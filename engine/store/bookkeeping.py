@@ -1,4 +1,4 @@
-"""What people do to experiments beside running them: names, tags, notes, archive, deletion.
+"""What people do to experiments beside running them: names, tags, notes, priorities, archive, deletion.
 
 All functions raise NotFound for an unknown id.
 """
@@ -52,6 +52,12 @@ def set_note(store: Store, identity: str, note: str) -> None:
     """Write a line about an experiment; an empty one takes it away."""
     with store.write() as connection:
         change(connection, identity, note=storable(note) or None)
+
+
+def set_priority(store: Store, identity: str, priority: int) -> None:
+    """Say how urgent an experiment is: higher first. What runs already stays where it is."""
+    with store.write() as connection:
+        change(connection, identity, priority=priority)
 
 
 def archive(store: Store, identity: str) -> None:

@@ -71,6 +71,11 @@ class Store:
         """The folder of the copies of the runs' files, one folder an experiment."""
         return self.path.with_suffix(".runs")
 
+    @property
+    def objects_dir(self) -> Path:
+        """The folder of what is sent to nodes by its content: the code of each launch, and the hashes of files."""
+        return self.path.with_suffix(".objects")
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees the database as it is at this moment, whatever others write meanwhile."""

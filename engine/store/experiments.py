@@ -56,6 +56,10 @@ class Experiment:
     parent_id: str | None
     hostfile: str | None  # null: this machine alone
     note: str | None
+    priority: int  # higher first
+    not_before: float | None  # a queued one waits until then, after a fault
+    faults: int  # of nodes and links, since it last got on
+    code: str | None  # SHA-256 of the snapshot of our code that runs it; null: what the nodes have
     attempts: int
     nodes: int | None  # of the last attempt; null before the first one
     tags: tuple[str, ...]
@@ -78,6 +82,8 @@ def create(
     after: Iterable[str] = (),
     parent_id: str | None = None,
     inputs: Sequence[Input] = (),
+    priority: int = 0,
+    code: str | None = None,
 ) -> str:
     """Queue an experiment and return its id.
 
@@ -91,6 +97,8 @@ def create(
         after: ids of experiments that must have succeeded before.
         parent_id: the experiment it was made from.
         inputs: what its spec takes from other experiments.
+        priority: higher first.
+        code: SHA-256 of the snapshot of our code that is to run it; null for what the nodes have.
     """
     text, digest = _canonical(spec)
     parents = list(dict.fromkeys(after))
@@ -118,6 +126,8 @@ def create(
                 state=State.QUEUED,
                 created_at=time.time(),
                 note=None if spec.note is None else storable(spec.note),
+                priority=priority,
+                code=code,
             )
         )
         insert_tags(connection, identity, tags)
@@ -247,6 +257,8 @@ def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Seq
             exit_code=None,
             ended_at=None,
             archived_at=None,
+            not_before=None,
+            faults=0,
             **changed,
         )
         if spec is not None:
@@ -272,6 +284,13 @@ def set_state(
         if (row.state, row.reason, row.exit_code) != (state, reason, exit_code):
             ended_at = time.time() if state.ended else None
             follow(connection, identity, state, reason=reason, exit_code=exit_code, ended_at=ended_at)
+
+
+def postpone(store: Store, identity: str, *, reason: str, not_before: float, faults: int) -> None:
+    """Let a queued experiment wait until a time, in seconds since the epoch, after a fault of the cluster."""
+    with store.write() as connection:
+        if require(connection, identity).state is State.QUEUED:
+            change(connection, identity, reason=storable(reason), not_before=not_before, faults=faults)
 
 
 def _value(store: Store, identity: str, column: ColumnElement[Any]) -> Any:

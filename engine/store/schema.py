@@ -41,6 +41,10 @@ experiments = Table(
     Column("archived_at", Float),
     Column("heard_at", Float),  # when a fact or heartbeat last came from its nodes
     Column("note", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),  # higher first
+    Column("not_before", Float),  # a queued one waits until then, after a fault
+    Column("faults", Integer, nullable=False, server_default="0"),  # of nodes and links, since it last got on
+    Column("code", String),  # SHA-256 of the snapshot of our code that runs it; null: what the nodes have
     Index("experiments_by_state", "state"),
     Index("experiments_by_name", "name"),
 )
@@ -179,4 +183,26 @@ contacts = Table(
     Column("host", String, nullable=False),
     Column("heard_at", Float),  # last frame from this node
     Column("message", Text),  # why it is silent; null while all is well
+    Column("pulse", JSON),  # how its ranks stood when they were last heard: the agent's heartbeat
+    Column("cleared", Integer, nullable=False, server_default="1"),  # 0: something of an ended attempt may live there
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("key", String, primary_key=True),  # names a machine across hostfiles
+    Column("host", String, nullable=False),
+    Column("drained_at", Float),  # nothing new begins there since then
+    Column("heard_at", Float),
+    Column("message", Text),  # why it is silent; null while all is well
+    Column("standing", JSON),  # its load, memory, GPUs and leases when it was last heard
+)
+
+node_samples = Table(
+    "node_samples",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("time", Float, primary_key=True),
+    Column("standing", JSON, nullable=False),
+    sqlite_with_rowid=False,
 )

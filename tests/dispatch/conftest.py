@@ -28,6 +28,7 @@ note: {note}
 model: {{architecture: {{}}}}
 data: {{train: {data}}}
 train: {{steps: {steps}}}
+supervision: {{retries: {retries}}}
 """
 
 
@@ -60,12 +61,20 @@ class House:
         (folder / "facts.jsonl").write_text("{}\n")
 
     def launch(
-        self, steps: int = 50, note: str = "pause=0.01", *, hostfile: str | None = "", data: str = "", **more: Any
+        self,
+        steps: int = 50,
+        note: str = "pause=0.01",
+        *,
+        hostfile: str | None = "",
+        data: str = "",
+        retries: int = 0,
+        **more: Any,
     ) -> str:
         """Queue a run on the nodes, and wake the dispatcher. hostfile: null for this machine."""
-        spec = parse_spec(SPEC.format(steps=steps, note=note, data=data or self.folder / "facts.jsonl"))
-        text = self.hostfile if hostfile == "" else hostfile
-        identity = experiments.create(self.store, spec, hostfile_text=text, **more)
+        text = SPEC.format(steps=steps, note=note, data=data or self.folder / "facts.jsonl", retries=retries)
+        spec = parse_spec(text)
+        hosts = self.hostfile if hostfile == "" else hostfile
+        identity = experiments.create(self.store, spec, hostfile_text=hosts, **more)
         self.wake()
         return identity
 

@@ -146,7 +146,7 @@ def test_the_steps_of_a_life(state: State, desired: Desired, nodes: list[NodeVie
         (
             State.RUNNING,
             Desired.RUN,
-            [node(Phase.GONE, drained=True), node(why=Why.RANK_FAILED)],
+            [node(Phase.GONE, drained=True, swept=True), node(why=Why.RANK_FAILED)],
             State.LOST,
             ExitCode.RUN_FAILED,
             "is gone without a record",
@@ -169,3 +169,52 @@ def test_the_ends_of_a_life(
     assert isinstance(action, End), action
     assert (action.state, action.exit_code) == (outcome, code)
     assert said in (action.reason or "")
+
+
+def test_what_a_dead_agent_left_behind_is_ended_before_the_run_is_over() -> None:
+    gone = node(Phase.GONE, drained=True)
+    assert decide(State.RUNNING, Desired.RUN, [gone, node()]) == Signal((1,), "TERM")
+    assert decide(State.RUNNING, Desired.RUN, [gone, node(why=Why.STOPPED)]) == Nothing()
+    end = decide(State.RUNNING, Desired.RUN, [replace(gone, swept=True), node(why=Why.STOPPED)])
+    assert isinstance(end, End) and end.fault
+
+
+PEERLESS = RankEnd(0, 1, None, "error: RuntimeError: [tcp/pair.cc:571] Connection closed by peer [10.0.0.2]:4100")
+OWN_FAULT = RankEnd(1, 1, None, "error: ValueError: the data are wrong")
+
+
+def failed(first: RankEnd, at: float, host: str = "n1") -> NodeView:
+    return NodeView(host, Phase.EXITED, Exit(Why.RANK_FAILED, at, first), drained=True)
+
+
+def test_a_rank_that_lost_its_peer_is_not_the_one_that_is_blamed_whatever_the_clocks_say() -> None:
+    end = decide(State.RUNNING, Desired.RUN, [failed(PEERLESS, 1.0), failed(OWN_FAULT, 3600.0, "n2")])
+    assert isinstance(end, End) and not end.fault
+    assert end.reason == "rank 1 (n2) exited with code 1: error: ValueError: the data are wrong"
+
+
+@pytest.mark.parametrize(
+    ("first", "fault"),
+    [(OWN_FAULT, False), (PEERLESS, True), (KILLED, True), (RankEnd(1, None, 11, ""), False)],
+)
+def test_faults_of_the_cluster_are_told_from_those_of_the_run(first: RankEnd, fault: bool) -> None:
+    end = decide(State.RUNNING, Desired.RUN, [failed(first, 1.0)])
+    assert isinstance(end, End) and end.fault is fault
+
+
+def test_a_silent_node_is_waited_for_as_long_as_the_spec_says_and_its_peers_end_with_it() -> None:
+    nodes = [node(), node(silent_seconds=601.0, **AWAY)]
+    assert decide(State.RUNNING, Desired.RUN, nodes, lost_after=None) == Nothing()
+    assert decide(State.RUNNING, Desired.RUN, nodes, lost_after=602.0) == Nothing()
+    assert decide(State.RUNNING, Desired.RUN, nodes, lost_after=600.0) == Signal((0,), "TERM")
+    end = decide(State.RUNNING, Desired.RUN, [node(why=Why.STOPPED), nodes[1]], lost_after=600.0)
+    assert isinstance(end, End) and (end.state, end.fault) == (State.LOST, True)
+
+
+def test_slots_that_somebody_else_holds_put_it_back_after_the_others_have_ended() -> None:
+    holder = {"user": "anna", "host": "desk", "experiment": "ppo-0012"}
+    taken = NodeView("n2", Phase.EXITED, Exit(Why.SLOTS_TAKEN, 1.0, None, {3: holder}), drained=True)
+    assert decide(State.STARTING, Desired.RUN, [node(), taken]) == Signal((0,), "TERM")
+    end = decide(State.STARTING, Desired.RUN, [node(Phase.ABSENT), taken])
+    assert isinstance(end, End) and end.taken
+    assert end.reason == "slot 3 of n2 is held by anna@desk: ppo-0012"

@@ -195,9 +195,9 @@ def test_attempts_move_forward_only_and_take_the_experiment_along(store: Store) 
 def test_contacts_keep_the_last_word_of_each_node(store: Store) -> None:
     identity = create(store)
     attempts.begin(store, identity, run_dir="/r", placement=NODES)
-    attempts.hear(store, identity, 1, 1, "b", 100.0, None)
-    attempts.hear(store, identity, 1, 0, "a", 99.0, None)
-    attempts.hear(store, identity, 1, 1, "b", None, "timed out")
+    attempts.hear(store, identity, 1, 1, "b", heard_at=100.0, message=None)
+    attempts.hear(store, identity, 1, 0, "a", heard_at=99.0, message=None)
+    attempts.hear(store, identity, 1, 1, "b", heard_at=None, message="timed out")
     told = [(contact.node, contact.heard_at, contact.message) for contact in attempts.contacts(store, identity)]
     assert told == [(0, 99.0, None), (1, 100.0, "timed out")]
     assert experiments.get(store, identity).heard_at == 100.0

@@ -103,12 +103,12 @@ def test_a_run_that_waits_says_why_and_starts_before_ones_eyes(world: World) -> 
 
 
 def test_lost_contact_is_told_above_the_charts_and_taken_back(world: World, running: str) -> None:
-    attempts.hear(world.store, running, 1, 0, "n1", time.time(), None)
-    attempts.hear(world.store, running, 1, 1, "n2", time.time() - 3605, "connection timed out")
+    attempts.hear(world.store, running, 1, 0, "n1", heard_at=time.time(), message=None)
+    attempts.hear(world.store, running, 1, 1, "n2", heard_at=time.time() - 3605, message="connection timed out")
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "n2 silent 1h00 (connection timed out), reconnecting — values below are old.")
-        attempts.hear(world.store, running, 1, 1, "n2", time.time(), None)
+        attempts.hear(world.store, running, 1, 1, "n2", heard_at=time.time(), message=None)
         await until(pilot, lambda: "reconnecting" not in screen_text(screen(pilot)))
 
     drive(world.app(experiment=running), scenario)
@@ -351,7 +351,7 @@ def test_narrow_and_small_terminals_show_one_thing_at_a_time(world: World, runni
 @pytest.mark.parametrize("size", [(120, 40), (100, 30), (80, 24), (60, 15)])
 def test_nothing_is_wider_than_the_terminal(world: World, running: str, size: tuple[int, int]) -> None:
     bookkeeping.rename(world.store, running, "損失" * 60)
-    attempts.hear(world.store, running, 1, 0, "n1" * 80, time.time() - 99, HOSTILE * 20)
+    attempts.hear(world.store, running, 1, 0, "n1" * 80, heard_at=time.time() - 99, message=HOSTILE * 20)
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "● running", "silent")

@@ -2,8 +2,8 @@
 
 It is written to the node as one archive and needs the standard library alone: `python -I -S agent.pyz FOLDER`, where
 FOLDER holds `job.json`. It detaches itself, so that nothing hangs on the connection that started it. Its children die
-with it. In FOLDER it leaves `agent.json` (who it is, before it starts anything), `heartbeat.json` (every second), the
-ranks' logs, and at last `exit.json` (how it ended; absent when it was killed).
+with it, and its undertaker ends what they leave behind. In FOLDER it leaves `agent.json` (who it is, before it starts
+anything), `heartbeat.json` (every second), the ranks' logs, and at last `exit.json` (how it ended).
 
     USR1  asks the ranks to stop at the end of their step, with a checkpoint
     TERM  ends them at once
@@ -14,90 +14,46 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
+import secrets
 import select
 import signal
 import socket
-import struct
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.cluster.node import leases
 from engine.cluster.node.documents import write_json
+from engine.cluster.node.exit_record import leave_record, take_room
 from engine.cluster.node.processes import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
     boot_id,
-    children_of,
     prctl,
+    process,
     process_start,
 )
+from engine.cluster.node.rank_environment import environment, slot_numbers
+from engine.cluster.node.remains import MARK_VARIABLE, Traces, end_all
+from engine.cluster.node.undertaker import Undertaker, hire_undertaker, serve
+from engine.telemetry.progress import FOLDER_VARIABLE, progress_file, read_progress
 
 ALREADY_STARTED = 75  # exit code: this attempt was started here before, and is never started twice
 HEARTBEAT_SECONDS = 1.0
 SECOND_TERM_SECONDS = 0.5  # a trainer takes the first TERM as a wish and the second as an order
 KILL_SECONDS = 8.0
-TAIL_BYTES = 4096
+START_RECORD_SECONDS = 3.0  # for the record of a start that failed
+SWEEP_SECONDS = 10.0  # a process that has not died by then waits for a device
+FRESH_SECONDS = 600.0  # between two touches of the leases' files
+TAIL_BYTES = 32 * 1024
+MOST_REAPED = 1000  # at a time
 _INTERRUPTED = 130  # exit code of a rank that stopped at a checkpoint, as it was asked to
 _EXEC_FAILED = 127
-_SIOCGIFADDR = 0x8915
-
-
-def interface_towards(address: str) -> str | None:
-    """Return the network interface by which this machine reaches an address; None if it cannot be told."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 9))  # a datagram socket: this sends nothing
-            own = probe.getsockname()[0]
-            for _, name in socket.if_nameindex():
-                request = struct.pack("256s", name.encode()[:15])
-                try:
-                    answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-                except OSError:
-                    continue
-                held = socket.inet_ntoa(answer[20:24])
-                # All of 127.0.0.0/8 is the loopback interface, whose own address is 127.0.0.1.
-                if held == own or (held.startswith("127.") and own.startswith("127.")):
-                    return name
-    except OSError:
-        pass
-    return None
-
-
-def environment(job: Mapping[str, Any], rank: Mapping[str, Any], inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a rank: DeepSpeed's contract, and what only the node itself can know."""
-    slots = len(job["ranks"])
-    given = {
-        "RANK": rank["rank"],
-        "LOCAL_RANK": rank["local_rank"],
-        "WORLD_SIZE": job["world_size"],
-        "LOCAL_WORLD_SIZE": slots,
-        "LOCAL_SIZE": slots,
-        "CROSS_RANK": job["node"],
-        "CROSS_SIZE": job["nodes"],
-        "MASTER_ADDR": job["master_address"],
-        "MASTER_PORT": job["master_port"],
-        "PYTHONUNBUFFERED": 1,
-        **job["env"],
-    }
-    found: dict[str, str] = dict(inherited)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found.setdefault("OMP_NUM_THREADS", str(job["threads"] or max(1, cores // slots)))
-    if job["threads"]:
-        found["OMP_NUM_THREADS"] = str(job["threads"])
-    interface = job["interface"] or interface_towards(job["master_address"])
-    if interface:
-        found.setdefault("GLOO_SOCKET_IFNAME", interface)
-        found.setdefault("NCCL_SOCKET_IFNAME", interface)
-    if Path("/dev/nvidia0").exists():
-        found.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(slots))))
-    else:
-        # Idle threads that spin slow each other down as soon as a core has two of them.
-        found.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        found.setdefault("GOMP_SPINCOUNT", "0")
-    return found | {name: str(value) for name, value in given.items()}
 
 
 @dataclass
@@ -105,26 +61,50 @@ class _Rank:
     """A rank that was started; also the number of its process group."""
 
     number: int
+    slot: int
     pid: int
     ended: int | None = None  # exit code, or minus the signal
 
 
 class Agent:
-    """The ranks of one attempt on one node, from start to record. Single-threaded: children die with their thread."""
+    """The ranks of one attempt on one node, from start to record. Single-threaded: children die with their thread.
 
-    def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
-        self._folder, self._job = folder, job
+    Arguments:
+        folder: of the node, for all that it leaves.
+        job: what is to run.
+        traces: by which the processes of the attempt are known; by default new ones.
+        undertaker: that waits already; by default it hires one.
+        held: descriptors of the leases of its slots.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        job: Mapping[str, Any],
+        *,
+        traces: Traces | None = None,
+        undertaker: Undertaker | None = None,
+        held: Sequence[int] = (),
+    ) -> None:
+        self._folder, self._job, self._held = folder.absolute(), job, list(held)
+        self._traces = traces or Traces(self._folder, secrets.token_hex(16))
+        self._hired = undertaker
         self._ranks: list[_Rank] = []
         self._first: _Rank | None = None  # the first that failed
         self._wish: str | None = None  # the last signal that came
         self._told: str | None = None  # what the ranks were told
         self._told_at = 0.0
         self._terms = 0
-        self._beat_at = 0.0
+        self._beat_at = -math.inf
+        self._fresh_at = time.monotonic()
         self._wakeup, self._alarm = os.pipe()
 
     def start(self) -> None:
-        """Take over the signals, say who this is, and start the ranks."""
+        """Take over the signals, say who this is, and start the ranks.
+
+        Raises:
+            OSError, ValueError: if it cannot; then `abandon` it.
+        """
         for end in (self._wakeup, self._alarm):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
@@ -133,31 +113,51 @@ class Agent:
         signal.signal(signal.SIGUSR1, self._hear)
         signal.signal(signal.SIGTERM, self._hear)
         prctl(PR_SET_CHILD_SUBREAPER, 1)
-        identity = {"pid": os.getpid(), "started": process_start(os.getpid()), "boot_id": boot_id()}
-        write_json(self._folder / "agent.json", identity | {"time": time.time(), "host": socket.gethostname()})
-        for rank in self._job["ranks"]:
-            self._ranks.append(_Rank(int(rank["rank"]), self._spawn(rank)))
+        self._undertaker = self._hired or hire_undertaker(self._traces, self._held)
+        take_room(self._folder)
+        identity = {"pid": os.getpid(), "started": process_start(os.getpid()), "host": socket.gethostname()}
+        if self._held:
+            holder = {**self._job.get("holder", {}), **identity, "since": time.time()}
+            leases.sign(self._held, holder, share=bool(self._job.get("share")))
+        traces = {"mark": self._traces.mark, "session": self._traces.session}
+        slots = slot_numbers(self._job)
+        environments = [environment(self._job, rank, os.environ) for rank in self._job["ranks"]]
+        write_json(self._folder / "agent.json", {**identity, "boot_id": boot_id(), "time": time.time(), **traces})
+        for rank, slot, environ in zip(self._job["ranks"], slots, environments):  # noqa: B905, for Python 3.9
+            self._ranks.append(_Rank(int(rank["rank"]), slot, self._spawn(rank, environ)))
 
     def watch(self) -> None:
         """Stay until no rank is left, and leave the record."""
         while any(rank.ended is None for rank in self._ranks):
             self._beat()
             wait = min(HEARTBEAT_SECONDS, SECOND_TERM_SECONDS) if self._told == "TERM" else HEARTBEAT_SECONDS
-            select.select([self._wakeup], [], [], wait)
+            ready, _, _ = select.select([self._wakeup, self._undertaker.line.fileno()], [], [], wait)
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wakeup, 4096)
+            if self._undertaker.line.fileno() in ready and self._undertaker.has_died():
+                self._undertaker.line.close()
+                self._undertaker = hire_undertaker(self._traces, self._held)
             self._reap()
             self._steer()
-        self._sweep()
-        write_json(self._folder / "exit.json", self._record())
+        left = self.abandon()
+        leave_record(self._folder, {**self._record(), "left": left})
+
+    def abandon(self) -> int:
+        """End what was started, and let the leases go; return how many processes do not die: they wait for a device."""
+        left = self._sweep()
+        if not left:
+            self._undertaker.free_leases()
+        # Else the undertaker holds the slots until the device lets go of those processes.
+        leases.release(self._held)
+        return left
 
     def _hear(self, number: int, _frame: object) -> None:
         if self._wish != "TERM":
             self._wish = "TERM" if number == signal.SIGTERM else "USR1"
 
-    def _spawn(self, rank: Mapping[str, Any]) -> int:
+    def _spawn(self, rank: Mapping[str, Any], environ: dict[str, str]) -> int:
         log = os.open(self._folder / f"rank-{rank['rank']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        environ = environment(self._job, rank, os.environ)
+        environ = environ | {MARK_VARIABLE: self._traces.mark, FOLDER_VARIABLE: str(self._folder)}
         parent = os.getpid()
         pid = os.fork()
         if pid:
@@ -174,6 +174,8 @@ class Agent:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            for lease in self._held:
+                os.set_inheritable(lease, True)
             os.chdir(self._job["cwd"])
             argv = [str(word) for word in self._job["argv"]]
             os.execvpe(argv[0], argv, environ)
@@ -184,7 +186,7 @@ class Agent:
 
     def _reap(self) -> None:
         by_pid = {rank.pid: rank for rank in self._ranks}
-        while True:
+        for _ in range(MOST_REAPED):  # orphans that come without end must not keep it from the rest
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -219,27 +221,43 @@ class Agent:
             if rank.ended is None:
                 with contextlib.suppress(ProcessLookupError):
                     (os.killpg if group else os.kill)(rank.pid, number)
+                    if number == signal.SIGTERM:
+                        os.killpg(rank.pid, signal.SIGCONT)  # one that is stopped hears nothing
 
-    def _sweep(self) -> None:
-        """End what the ranks left behind: their groups, and orphans, which this process has inherited."""
+    def _sweep(self) -> int:
+        """End what the ranks left behind: their groups, and all that is known to be of the attempt."""
         for rank in self._ranks:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(rank.pid, signal.SIGKILL)
-        for pid in children_of(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        spared = (self._undertaker.pid,)
+        _, left = end_all(self._traces, roots=(os.getpid(),), spared=spared, seconds=SWEEP_SECONDS, buries=True)
+        return left
 
     def _beat(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         if now - self._beat_at < HEARTBEAT_SECONDS:
             return
         self._beat_at = now
-        alive = {rank.number: rank.pid for rank in self._ranks if rank.ended is None}
+        if now - self._fresh_at > FRESH_SECONDS:
+            self._fresh_at = now
+            leases.keep_fresh(self._held)
+        living = {rank.number: self._standing(rank) for rank in self._ranks if rank.ended is None}
         ended = {rank.number: rank.ended for rank in self._ranks if rank.ended is not None}
-        try:
-            write_json(self._folder / "heartbeat.json", {"time": now, "alive": alive, "ended": ended})
-        except OSError as error:
-            print(f"the heartbeat cannot be written: {error}", flush=True)
+        pulse = {"time": time.time(), "undertaker": self._undertaker.pid, "ranks": living, "ended": ended}
+        # A disk that is full now may not be so later; the companion sees that the file grows old.
+        with contextlib.suppress(OSError):
+            write_json(self._folder / "heartbeat.json", pulse, durable=False)
+
+    def _standing(self, rank: _Rank) -> dict[str, Any]:
+        found, progress = process(rank.pid), read_progress(progress_file(self._folder, rank.number))
+        return {
+            "pid": rank.pid,
+            "slot": rank.slot,
+            "state": found.state if found is not None else None,
+            "step": progress.step if progress is not None else None,
+            "phase": progress.phase if progress is not None else None,
+            "ago": round(time.monotonic() - progress.at, 3) if progress is not None else None,
+        }
 
     def _record(self) -> dict[str, Any]:
         codes = [rank.ended for rank in self._ranks]
@@ -252,8 +270,12 @@ class Agent:
         first = None
         if self._first is not None and self._first.ended is not None:
             code = self._first.ended
+            progress = read_progress(progress_file(self._folder, self._first.number))
             first = {
                 "rank": self._first.number,
+                "slot": self._first.slot,
+                "host": socket.gethostname(),
+                "step": progress.step if progress is not None else None,
                 "code": code if code >= 0 else None,
                 "signal": -code if code < 0 else None,
                 "tail": _tail(self._folder / f"rank-{self._first.number}.log"),
@@ -271,6 +293,32 @@ def _tail(path: Path) -> str:
         return ""
 
 
+def _take_slots(folder: Path, job: Mapping[str, Any]) -> list[int] | None:
+    """Return descriptors of the leases that the job wants; None, and leave the record, if others hold them.
+
+    Raises:
+        OSError: if leases cannot be had at all.
+    """
+    if not job.get("leases"):
+        return []
+    held, taken = leases.take(slot_numbers(job), share=bool(job.get("share")))
+    if not taken:
+        return held
+    named = {str(slot): holder for slot, holder in taken.items()}
+    record = {"why": "slots_taken", "time": time.time(), "first": None, "ranks": {}, "taken": named}
+    if not leave_record(folder, record, seconds=START_RECORD_SECONDS):
+        raise OSError(f"slots are taken, and that cannot be written to {folder}")
+    return None
+
+
+def _could_not_start(folder: Path, job: Mapping[str, Any], error: Exception) -> bool:
+    """Leave the record of a start that failed; return whether it is there."""
+    told = f"error: the agent could not start: {error}"
+    first = {"rank": int(job["ranks"][0]["rank"]), "code": None, "signal": None, "tail": told}
+    record = {"why": "rank_failed", "time": time.time(), "first": first, "ranks": {}}
+    return leave_record(folder, record, seconds=START_RECORD_SECONDS)
+
+
 def main(folder: Path) -> int:
     """Start the attempt in `folder` unless that was done before; return once it has started, as a process apart."""
     lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -278,21 +326,48 @@ def main(folder: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return ALREADY_STARTED
-    if (folder / "agent.json").exists():
+    if (folder / "agent.json").exists() or (folder / "exit.json").exists():
         return ALREADY_STARTED
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    try:
+        held = _take_slots(folder, job)
+    except OSError as error:
+        if _could_not_start(folder, job, error):
+            return 0
+        raise
+    if held is None:
+        return 0
     ready, told = os.pipe()
     if os.fork():
         os.close(told)
-        return 0 if os.read(ready, 1) else 1
+        answer = os.read(ready, 4096)
+        if answer == b"+":
+            return 0
+        sys.stderr.write(answer.decode("utf-8", "replace"))
+        return 1
     os.close(ready)
     os.setsid()
     log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    agent = Agent(folder, job)
-    agent.start()
+    traces = Traces(folder.absolute(), secrets.token_hex(16), os.getpid())
+    near, far = socket.socketpair()
+    if os.fork():
+        # The undertaker is the agent's parent, and so becomes that of the agent's orphans.
+        os.close(told)
+        near.close()
+        serve(far, traces, held)
+        return 0
+    far.close()
+    os.setpgid(0, 0)
+    agent = Agent(folder, job, traces=traces, undertaker=Undertaker(os.getppid(), near), held=held)
+    try:
+        agent.start()
+    except (OSError, ValueError) as error:
+        agent.abandon()
+        os.write(told, b"+" if _could_not_start(folder, job, error) else f"{error}\n".encode())
+        return 1
     os.write(told, b"+")
     os.close(told)
     agent.watch()

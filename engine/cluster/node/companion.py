@@ -9,6 +9,7 @@ go as one a line on stdout; one with a `size` is followed by so many bytes.
     {"run": key, "phase": p, "exit": {…}|null}         where the agent stands: absent, alive, exited, gone
     {"run": key, "file": f, "offset": n, "size": n, "restarted": bool}   a piece of a file, and its bytes
     {"run": key, "drained": true}                      the run has ended here, and all that it wrote was sent
+    {"node": {…}}                                      the standing of this node (`sampling`), once it is watched
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.cluster.node import digests, launching, probe, wire
+from engine.cluster.node import digests, exchange, launching, leases, probe, running, staging, sweeping, wire
 from engine.cluster.node.archive import Sources
 from engine.cluster.node.following import Following
 from engine.cluster.node.launching import expand, node_folder
+from engine.cluster.node.sampling import Sampling
 
 POLL_SECONDS = 0.05
 BEAT_SECONDS = 1.0
@@ -40,6 +42,8 @@ Operation = Callable[..., "Mapping[str, Any] | None"]
 OPERATIONS: dict[str, Operation] = {
     "stage": launching.stage,
     "start": launching.start,
+    "sweep": sweeping.sweep,
+    "leases": leases.leases,
     "clock": probe.clock,
     "vitals": probe.vitals,
     "probe": probe.probe,
@@ -51,6 +55,18 @@ OPERATIONS: dict[str, Operation] = {
     "reach": wire.reach,
     "latency": wire.latency,
     "throughput": wire.throughput,
+    "run": running.run,
+    "survey": staging.survey,
+    "listing": staging.listing,
+    "describe": staging.describe_path,
+    "have": staging.have,
+    "alias": staging.alias,
+    "receive": staging.receive,
+    "piece": staging.piece,
+    "send": staging.send,
+    "hash_prefixes": staging.hash_prefixes,
+    "serve": exchange.serve,
+    "fetch": exchange.fetch,
 }
 
 
@@ -66,6 +82,7 @@ class Companion:
             "follow": self._following.follow,
             "unfollow": self._following.unfollow,
             "signal": launching.pass_signal,
+            "watch": Sampling(self._send).watch,
         }
         self._beat_at = 0.0
 

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 
 
-def write_json(path: Path, document: object) -> None:
-    """Write a JSON file durably. Raises OSError; the old file stays then."""
+def write_json(path: Path, document: object, *, durable: bool = True) -> None:
+    """Write a JSON file. durable: it survives a power cut. Raises OSError; the old file stays then."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 

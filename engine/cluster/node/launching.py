@@ -64,31 +64,29 @@ def stage(
     run_dir: str,
     attempt: int,
     node: int,
-    inputs: Sequence[str],
     python: str,
     packages: Sequence[str],
     shared: Mapping[str, str],
+    own: bool,
     port_on: str | None,
 ) -> Mapping[str, Any]:
     """Lay an attempt ready: write the agent into its node folder and check what it needs; start nothing.
 
     shared: files, by path in the run directory, that node 0 writes and every other node must see.
+    own: the run directory is this node's own, so that it writes them itself.
     port_on: the address on which a free port is wanted, for the ranks to meet; asked again, it is the same port.
     """
     home = expand(run_dir)
     folder = node_folder(home, attempt, node)
-    missing = [path for path in inputs if not expand(path).exists()]
-    if missing:
-        return {"problem": f"needs {', '.join(missing)}, which is not there", "refused": True}
     versions = _versions(str(expand(python)), packages)
     if isinstance(versions, str):
         return {"problem": versions, "refused": True}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in shared.items():
-        if node == 0:
+        if own or node == 0:
             write_text(home / name, text)
         elif not _appears(home / name, text):
-            told = f"does not see the {name} that node 0 wrote to {home}: the work directory must be shared"
+            told = f"does not see the {name} that node 0 wrote to {home}: the work directory must be shared; write shared=no into the hostfile if each node has its own"
             return {"problem": told, "refused": True}
     write_archive(folder / "agent.pyz", sources)
     port = None if port_on is None else _meeting_port(folder / "port", port_on)
@@ -103,7 +101,10 @@ def start(tell: Tell, *, run_dir: str, attempt: int, node: int, job: Mapping[str
         return
     python = str(expand(python))
     argv = [python, *(word.replace("{run_dir}", str(home)) for word in job["argv"])]
-    write_json(folder / "job.json", {**job, "argv": argv, "cwd": str(home)})
+    env = dict(job["env"])
+    if job.get("code") is not None:
+        env["PYTHONPATH"] = str(expand(job["code"]))
+    write_json(folder / "job.json", {**job, "argv": argv, "cwd": str(home), "env": env})
     problem = _start_agent(python, folder)
     if problem is not None:
         first = {"rank": job["ranks"][0]["rank"], "code": None, "signal": None, "tail": problem}

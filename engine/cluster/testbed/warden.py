@@ -1,6 +1,6 @@
-"""Runs one sshd of the testbed for as long as standard input stays open, however its holder ends.
+"""Runs one sshd of a loopback testbed for as long as standard input stays open, however its holder ends.
 
-Started as a program of its own with the standard library alone; the testbed imports what it knows of processes.
+Started as a program of its own with the standard library alone; what it knows of processes, its neighbours import.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 
 def children_of(parent: int) -> list[tuple[int, str]]:
     """Return the process ids and command names of a process's children."""
-    return [(pid, command) for pid, above, command in _processes() if above == parent]
+    return [(pid, command) for pid, above, command in processes() if above == parent]
 
 
-def _processes() -> list[tuple[int, int, str]]:
-    """Return process id, parent and command name of every process."""
+def processes() -> list[tuple[int, int, str]]:
+    """Return process id, parent and command name of every process that is no zombie."""
     if not Path("/proc/self/stat").exists():  # not Linux
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
@@ -41,6 +42,30 @@ def sessions_of(listener: int) -> list[int]:
     for pid in own:
         own += [child for child, command in children_of(pid) if command.startswith("sshd")]
     return own
+
+
+def programs(own: Mapping[int, tuple[int, str]]) -> list[tuple[int, str, bool]]:
+    """Return, of a node's processes, those that are not its sshd.
+
+    Args:
+        own: parent and command name by process id.
+
+    Returns:
+        Process id, command line, and whether an sshd is among the processes above it.
+    """
+    found = []
+    for pid, (parent, name) in own.items():
+        if name.startswith("sshd"):
+            continue
+        above = parent
+        while above in own and not own[above][1].startswith("sshd"):
+            above = own[above][0]
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        except OSError:
+            continue  # it has just ended
+        found.append((pid, b" ".join(words).decode(errors="replace"), above in own))
+    return found
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
