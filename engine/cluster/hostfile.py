@@ -64,6 +64,7 @@ class Slurm:
     cpus: int | None = None  # of a slot
     options: tuple[str, ...] = ()  # further ones of sbatch
     commands: str | None = None  # folder of sbatch, squeue and the others; null: they are on the PATH
+    interface: str | None = None  # of the network between the nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,5 +336,6 @@ def _slurm(
         cpus=int(value["cpus"]) if "cpus" in value else None,
         options=tuple(shlex.split(value.get("options", ""))),
         commands=value.get("commands"),
+        interface=nodes[0].interface,
     )
     return Hostfile(nodes, text, slurm=slurm)

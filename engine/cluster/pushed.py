@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.telemetry import progress
 
 # Reads so many bytes from its input, and imports from them as from files.
 _BOOTSTRAP = """\
-import importlib.util,json,os,sys
+import importlib.util,json,os,sys,zlib
 size,text=int(sys.argv[1]),b''
 while len(text)<size:
   text+=os.read(0,size-len(text)) or sys.exit('the connection was closed')
-sources=json.loads(text)
+sources=json.loads(zlib.decompress(text))
 class Pushed:
   @classmethod
   def find_spec(cls,name,path=None,target=None):
@@ -33,9 +34,11 @@ main(sources)
 """
 
 
-@functools.cache
-def sources() -> bytes:
-    """Return the modules as the bootstrap reads them: by full name, the source and whether it is a package."""
+Sources = Mapping[str, tuple[str, bool]]  # by full name of a module: its text, and whether it is a package
+
+
+def sources() -> Sources:
+    """Return the modules that run on nodes."""
     package = Path(__file__).parent / "node"
     found: dict[str, tuple[str, bool]] = {"engine": ("", True), "engine.cluster": ("", True)}
     for path in sorted(package.glob("*.py")):
@@ -44,9 +47,15 @@ def sources() -> bytes:
         found[name] = (path.read_text("utf-8"), own)
     found["engine.telemetry"] = ("", True)
     found[progress.__name__] = (Path(progress.__file__).read_text("utf-8"), False)
-    return json.dumps(found).encode()
+    return found
+
+
+@functools.cache
+def packed() -> bytes:
+    """Return `sources()` as the bootstrap reads them."""
+    return zlib.compress(json.dumps(sources()).encode(), 9)
 
 
 def companion_command(python: str) -> Sequence[str]:
-    """Return the command that reads `sources()` from its input and is the companion then."""
-    return [python, "-I", "-S", "-c", _BOOTSTRAP, str(len(sources()))]
+    """Return the command that reads `packed()` from its input and is the companion then."""
+    return [python, "-I", "-S", "-c", _BOOTSTRAP, str(len(packed()))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -16,6 +17,7 @@ from engine.cluster.hostfile import Node
 from engine.errors import Barred, RunFailed, Unreachable
 
 ANSWER_SECONDS = 30.0
+READ_SECONDS = 20.0  # within which a companion has read its own program
 SILENCE_SECONDS = 10.0  # without even a beat
 _LAST_WORDS_SECONDS = 2.0  # until the end of a program that reads no more is seen
 
@@ -25,14 +27,20 @@ Piece = Callable[[Mapping[str, Any], bytes], None]
 def open_companion(transport: Transport, python: str) -> Channel:
     """Start a companion. Raises Unreachable if the node starts none, with what it says."""
     channel = transport.open(pushed.companion_command(python))
+    # A program that reads nothing, and does not end either, must not hold up whoever calls.
+    watchdog = threading.Timer(READ_SECONDS, channel.close)
+    watchdog.daemon = True
+    watchdog.start()
     try:
-        channel.send(pushed.sources())
+        channel.send(pushed.packed())
     except Unreachable:
         # It may have ended before it read anything; then its own words tell more than a broken pipe.
         with contextlib.suppress(TimeoutError):
             if not channel.receive(_LAST_WORDS_SECONDS):
                 raise hung_up(channel, transport.host, python, greeted=False) from None
         raise
+    finally:
+        watchdog.cancel()
     return channel
 
 

@@ -15,7 +15,8 @@ from engine.cluster.hostfile import Slurm
 from engine.cluster.node.slurm_words import RUNNING, STOPPED_BY_SLURM, WAITING
 
 # What differs among the nodes of an attempt; each node's task works it out (`engine.cluster.node.slurm_task`).
-_OF_A_NODE = ("node", "world_size", "ranks", "master_address", "master_port")
+_OF_A_NODE = ("node", "world_size", "ranks", "slot_numbers", "master_address", "master_port")
+_OF_LEASES = ("leases", "share", "holder")  # Slurm gives out the slots
 
 LONGEST_NOTICE_SECONDS, SHORTEST_NOTICE_SECONDS = 300, 30  # before the time limit, for the last checkpoint
 
@@ -70,9 +71,10 @@ def job_name(run_dir: str, attempt: int) -> str:
     return f"{run_dir.rstrip('/').rpartition('/')[2]}.{attempt}"
 
 
-def template(document: Mapping[str, Any], slots: int) -> dict[str, Any]:
+def template(slurm: Slurm, document: Mapping[str, Any], slots: int) -> dict[str, Any]:
     """Return what the jobs of all nodes have in common, from that of any one (`engine.dispatch.job`)."""
-    return {**{key: value for key, value in document.items() if key not in _OF_A_NODE}, "slots": slots}
+    common = {key: value for key, value in document.items() if key not in (*_OF_A_NODE, *_OF_LEASES)}
+    return {**common, "interface": slurm.interface, "slots": slots}
 
 
 def batch_script(

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FEWEST_SECONDS = 60.0  # nothing shorter is a stall, whatever the steps take
-SLOW_PHASES = frozenset(
-    {"meet", "build", "resume", "checkpoint", "settle", "export"}
-)  # work of minutes, without a step
+# Work of minutes that is marked once, when it begins.
+SLOW_PHASES = frozenset({"meet", "build", "resume", "generate", "score", "evaluate", "checkpoint", "settle", "export"})
 _SLOWER = 10.0  # how much longer these may take
 _REMEMBERED = 64  # steps
 

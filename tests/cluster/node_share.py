@@ -22,9 +22,7 @@ START_AGENT = [sys.executable, "-I", "-S"]
 class Share:
     """A node's share of an attempt, in a folder."""
 
-    def __init__(
-        self, folder: Path, script: str, ranks: Sequence[int] = (0, 1), at: str = ".", **more: Any
-    ) -> None:
+    def __init__(self, folder: Path, script: str, ranks: Sequence[int] = (0, 1), at: str = ".", **more: Any) -> None:
         folder = self.folder = folder / at
         folder.mkdir(parents=True, exist_ok=True)
         job = {
@@ -42,7 +40,7 @@ class Share:
             **more,
         }
         (folder / "job.json").write_text(json.dumps(job))
-        write_archive(folder / "agent.pyz", json.loads(pushed.sources()))
+        write_archive(folder / "agent.pyz", pushed.sources())
 
     def start(self, **environ: str) -> int:
         command = [*START_AGENT, str(self.folder / "agent.pyz"), str(self.folder)]

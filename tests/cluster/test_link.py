@@ -93,7 +93,7 @@ def where(folder: Path) -> dict[str, Any]:
 
 def stage(far: Far, folder: Path, **more: Any) -> dict[str, Any]:
     order = {
-        "inputs": [],
+        "own": False,
         "python": sys.executable,
         "packages": ["plumbline"],
         "shared": {"spec.yaml": "kind: sft\n"},
@@ -165,7 +165,6 @@ def test_following_goes_on_where_the_copy_ends_and_begins_anew_when_the_file_doe
 
 
 def test_what_is_missing_is_said_before_anything_starts(far: Far, tmp_path: Path) -> None:
-    assert "needs /no/data, which is not there" in stage(far, tmp_path, inputs=["/no/data"])["problem"]
     far.frames.clear()
     assert "/no/python cannot be run" in stage(far, tmp_path, python="/no/python")["problem"]
     far.frames.clear()

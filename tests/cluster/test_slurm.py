@@ -121,7 +121,11 @@ def test_jobs_of_two_attempts_or_two_run_directories_have_two_names() -> None:
 @given(st.integers(1, 9), st.integers(1, 9))
 def test_the_nodes_share_out_all_ranks_in_their_order(nodes: int, slots: int) -> None:
     of_any = {"node": 0, "nodes": nodes, "world_size": 1, "ranks": [], "master_address": "", "master_port": 0}
-    common = template(of_any | {"env": {}, "threads": None}, slots)
+    of_any |= {"slot_numbers": [3, 4], "leases": True, "share": False, "holder": {}, "interface": None}
+    slurm = parse_hostfile(FULL + HOSTS, "hosts").slurm
+    assert slurm is not None
+    common = template(slurm, of_any | {"env": {}, "threads": None}, slots)
+    assert common == {"nodes": nodes, "env": {}, "threads": None, "interface": "ib0", "slots": slots}
     jobs = [node_job(common, index, node="n", address="10.0.0.1", port=7) for index in range(nodes)]
     ranks = [(rank["rank"], rank["local_rank"]) for job in jobs for rank in job["ranks"]]
     assert ranks == [(rank, rank % slots) for rank in range(nodes * slots)]
@@ -327,7 +331,7 @@ def fake(folder: Path, **programs: str) -> str:
 
 def submit(run_dir: Path, commands: str) -> dict[str, Any]:
     values: dict[str, Any] = {"run_dir": str(run_dir), "attempt": 1, "name": "x.1", "script": "true"}
-    job = {"argv": ["train", "{run_dir}/spec.yaml"]}
+    job = {"argv": ["train", "{run_dir}/spec.yaml"], "env": {}, "code": "~/code"}
     return dict(node.submit(lambda *_: None, **values, job=job, python="~/python", commands=commands))
 
 
@@ -370,6 +374,7 @@ def test_a_job_gets_full_paths_and_no_variables_of_a_job_that_the_dispatcher_run
     assert submit(run_dir, commands) == {"job": "43"}
     job = json.loads((run_dir / "attempt-1" / "job.json").read_text())
     assert job["argv"] == [str(Path.home() / "python"), "train", f"{run_dir}/spec.yaml"]
+    assert job["env"] == {"PYTHONPATH": str(Path.home() / "code")}
     seen = (tmp_path / "bin" / "sbatch.env").read_text().splitlines()
     assert "SLURM_CONF=/etc/here" in seen
     assert not any(line.startswith(("SLURM_JOB_ID", "SBATCH_")) for line in seen)

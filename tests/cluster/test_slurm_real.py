@@ -57,7 +57,7 @@ class Attempt:
         self.run_dir = Path(str(hostfile.nodes[0].workdir)) / f"{name} of mine"
         self.folder = self.run_dir / "attempt-1"
         (self.folder / "node-0").mkdir(parents=True)
-        write_archive(self.folder / "node-0" / "agent.pyz", json.loads(pushed.sources()))
+        write_archive(self.folder / "node-0" / "agent.pyz", pushed.sources())
         self.job = {
             "nodes": nodes,
             "slots": SLOTS,
@@ -275,7 +275,7 @@ def test_a_node_that_does_not_share_the_work_directory_is_named(tmp_path: Path) 
     ) as bed:
         attempt = Attempt(bed, "blind", STAYS)
         attempt.submit()
-        told = ending(attempt.ended(0)[2])
+        told = ending(attempt.ended(1)[2])
     assert told is not None and not told.fault
     # In our words or in Slurm's, whichever came through.
     for word in ("alpha2", str(attempt.run_dir), "the work directory must be shared"):

@@ -37,7 +37,7 @@ from engine.telemetry.states import State
 NODES = 8
 ROUNDS = int(os.environ.get("PLUMBLINE_FAULT_ROUNDS", "20"))
 SEED = int(os.environ.get("PLUMBLINE_FAULT_SEED", "0"))
-STEPS, STEP_SECONDS = 240, 0.05  # twelve seconds of steps
+STEPS, STEP_SECONDS = 600, 0.05  # half a minute of steps
 LONGEST_SECONDS = 420.0  # of a round
 
 SPEC = """
@@ -104,7 +104,7 @@ class Round:
 
     def until_some_step(self) -> None:
         """Wait until a random time of the run."""
-        step = self.random.randint(1, STEPS - 60)
+        step = self.random.randint(1, STEPS // 2)
         self.until(lambda: self.get().step >= step or self.get().state.ended, "under way")
         time.sleep(self.random.random() * STEP_SECONDS)
 
@@ -119,6 +119,7 @@ class Round:
 
     def kill(self, *words: str, some: bool = False) -> None:
         pids = self.processes(*words)
+        assert pids, "the fault came too late: nothing runs any more"
         if some and pids:
             pids = [self.random.choice(pids)]
         self.cluster.testbed.signal(self.node, pids, signal.SIGKILL)

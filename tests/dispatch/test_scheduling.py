@@ -1,79 +1,39 @@
-"""Who begins, where, and why the others wait: no slot twice, nobody starves, and the cluster does not stand idle."""
+"""Who begins, and where: no slot twice, nobody starves, and the cluster does not stand idle."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from engine.dispatch.placement import Candidate, Want
-from engine.dispatch.scheduling import Begin, GiveUp, NodeStanding, Queued, Running, Verdict, Wait, verdicts
+from engine.dispatch.scheduling import Begin, GiveUp, NodeStanding, Wait
 from engine.dispatch.turns import LEVEL_SECONDS, turn_of
 from engine.errors import ExitCode
 from engine.telemetry.states import Desired, State
+from tests.dispatch.scene import NODES, NOON, decide, places, queued, reason, running, want, whole
 from tests.dispatch.simulation import HOUR, Job, Known, longest_wait, nodes, overtaken, simulate, workload
 
-NOON = datetime(2026, 11, 26, 12, 0).timestamp()
-NODES = nodes(4)
 KEYS = [candidate.key for candidate in NODES]
 HALVES = (("left", range(4)), ("right", range(4, 8)))
 
 
 @pytest.fixture(autouse=True)
-def in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _in_one_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Times in sentences are local."""
-    monkeypatch.setenv("TZ", "Europe/Berlin")
+    monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    globals()["NOON"] = datetime(2026, 11, 26, 12, 0).timestamp()
     yield
     monkeypatch.undo()
     time.tzset()
 
 
-def want(count: int = 1, slots: int | None = None, most: int | None = None, **others: object) -> Want:
-    return replace(Want(NODES, count, most or count, slots), **others)  # type: ignore[arg-type]
-
-
-def queued(identity: str, asks: Want, age: float = 0.0, priority: int = 0, **others: object) -> Queued:
-    plain = Queued(identity, Desired.RUN, {}, priority, NOON - age, asks)
-    return replace(plain, **others)  # type: ignore[arg-type]
-
-
-def running(
-    identity: str, held: Mapping[str, range | tuple[int, ...]], ends: float | None = None, **others: object
-) -> Running:
-    plain = Running(identity, held, NOON - HOUR, None if ends is None else NOON + ends, turn=turn_of(identity, 0, 0.0))
-    return replace(plain, **others)  # type: ignore[arg-type]
-
-
-def whole(*numbers: int) -> dict[str, range]:
-    return {f"node-{number}": range(8) for number in numbers}
-
-
-def decide(
-    queue: list[Queued], held: list[Running] | None = None, standing: dict[str, NodeStanding] | None = None
-) -> dict[str, Verdict]:
-    return verdicts(queue, standing or {}, held or [], NOON)
-
-
-def places(verdict: Verdict) -> dict[str, tuple[int, ...]]:
-    assert isinstance(verdict, Begin), verdict
-    return {seat.host: seat.slot_numbers for seat in verdict.seats}
-
-
-def reason(verdict: Verdict) -> str:
-    assert isinstance(verdict, Wait), verdict
-    return verdict.reason
-
-
 # ---- what must hold, whatever the cluster looks like
-
 
 wants = st.builds(
     lambda chosen, fewest, more, slots, share, avoid: Want(
@@ -285,6 +245,12 @@ def test_small_runs_fill_up_used_nodes_with_slots_side_by_side() -> None:
     assert places(found["all"]) == {"node-1": tuple(range(8)), "node-4": tuple(range(8))}
 
 
+def test_the_smallest_gap_that_has_them_is_taken() -> None:
+    held = [running("a", {"node-1": (4,)}), running("b", whole(2, 3, 4))]
+    assert places(decide([queued("x", want(1, 3))], held)["x"]) == {"node-1": (5, 6, 7)}
+    assert places(decide([queued("x", want(1, 4))], held)["x"]) == {"node-1": (0, 1, 2, 3)}
+
+
 def test_slots_apart_are_taken_where_there_are_none_side_by_side() -> None:
     held = [running("a", {"node-1": (1, 3, 4, 6)}), running("b", whole(2, 3, 4))]
     assert places(decide([queued("x", want(1, 3))], held)["x"]) == {"node-1": (0, 2, 5)}
@@ -356,6 +322,13 @@ def test_slots_that_the_first_does_not_need_are_open_to_all() -> None:
     assert places(found["next"]) == {"node-3": (1, 2, 3, 4)}
 
 
+def test_a_node_that_is_free_stays_open_if_others_are_free_by_the_time_that_counts() -> None:
+    held = [running("a", whole(1, 2), HOUR), running("b", whole(4), 5 * HOUR)]
+    found = decide([queued("first", want(2), 9), queued("long", want(1), 8, seconds=9 * HOUR)], held)
+    assert reason(found["first"]) == "needs 2 nodes, 1 free; next end ≈ 13:00, a"
+    assert places(found["long"]) == {"node-3": tuple(range(8))}
+
+
 def test_where_no_end_is_known_the_nodes_with_the_fewest_runs_are_kept() -> None:
     held = [running(f"s{slot}", {"node-1": (slot,)}) for slot in range(4)]
     held.append(running("pair", {"node-2": range(6)}))
@@ -405,61 +378,3 @@ def test_a_failed_parent_fails_it_and_a_stopped_one_never_begins() -> None:
     for desired in (Desired.STOP, Desired.STOP_NOW):
         found = decide([queued("x", want(), desired=desired)])["x"]
         assert found == GiveUp(State.STOPPED, ExitCode.INTERRUPTED, "stopped before it started.")
-
-
-# ---- what the others are told
-
-
-def test_what_is_needed_what_is_free_and_what_ends_next() -> None:
-    held = [running("ppo-0041", whole(1), 2 * HOUR + 60), running("ppo-0042", whole(2), 7 * HOUR)]
-    assert reason(decide([queued("x", want(4))], held)["x"]) == "needs 4 nodes, 2 free; next end ≈ 14:15, ppo-0041"
-    held.append(running("ppo-0043", {"node-3": (0, 1, 2), "node-4": range(7)}, 2 * 24 * HOUR))
-    assert reason(decide([queued("x", want(1, 8))], held)["x"]) == (
-        "needs 8 slots on one node, 5 free on node-3; next end ≈ 14:15, ppo-0041"
-    )
-    assert reason(decide([queued("x", want(3, 1))], held)["x"]) == (
-        "needs 3 nodes with 1 slot each, 2 free; next end ≈ 14:15, ppo-0041"
-    )
-    assert reason(decide([queued("x", want(4))], held[2:])["x"]) == (
-        "needs 4 nodes, 2 free; next end ≈ Sat 28 Nov 12:00, ppo-0043"
-    )
-    late = [running("sft-0001", whole(1), -60.0)]
-    assert reason(decide([queued("x", want(4))], late)["x"]) == "needs 4 nodes, 3 free; held by sft-0001"
-
-
-def test_nodes_that_are_out_of_use_are_named() -> None:
-    standing = {"node-3": NodeStanding(drained=True)}
-    assert reason(decide([queued("x", want(4))], [], standing)["x"]) == "node-3 is drained"
-    standing["node-1"] = NodeStanding(unreachable="connection refused.")
-    assert reason(decide([queued("x", want(3))], [], standing)["x"]) == (
-        "needs 3 nodes, 2 can be used: node-1 cannot be reached: connection refused; node-3 is drained"
-    )
-    assert reason(decide([queued("x", Want(NODES[2:3], 1, 1))], [], standing)["x"]) == "node-3 is drained"
-
-
-def test_slots_of_other_people_are_named_with_their_holders() -> None:
-    foreign = dict.fromkeys(range(4), "anna@desk: ppo-0012") | {6: "ben@lab: sft-0003"}
-    standing = {"node-2": NodeStanding(foreign)}
-    assert reason(decide([queued("x", want(4))], [], standing)["x"]) == (
-        "slots 0-3 of node-2 are held by anna@desk: ppo-0012; slot 6 of node-2 is held by ben@lab: sft-0003"
-    )
-    assert isinstance(decide([queued("x", want(3))], [], standing)["x"], Begin)
-
-
-def test_who_is_first_is_told_with_what_it_needs() -> None:
-    held = [running("a", whole(1))]
-    young = queued("x", want(1, 1), 1, seconds=2 * HOUR)
-    whole_file = decide([queued("ppo-0007", want(4), 9), young], held)["x"]
-    assert reason(whole_file) == "behind ppo-0007, which came first and needs node-1..4"
-    urgent = decide([queued("ppo-0007", want(4), 0, 1), young], held)["x"]
-    assert reason(urgent) == "behind ppo-0007, which has the higher priority and needs node-1..4"
-
-
-def test_a_reason_stays_while_nothing_changes() -> None:
-    queue = [queued("first", want(4), 9), queued("second", want(2), 8), queued("third", want(1, 8), 7)]
-    told = set()
-    for second in range(0, 240, 7):
-        # The estimate moves a little with every step.
-        held = [replace(running("a", whole(1)), ends_at=NOON + 2000 + second % 5)]
-        told.add(tuple(reason(each) for each in verdicts(queue, {}, held, NOON + second).values()))
-    assert len(told) == 1

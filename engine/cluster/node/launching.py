@@ -86,7 +86,8 @@ def stage(
         if own or node == 0:
             write_text(home / name, text)
         elif not _appears(home / name, text):
-            told = f"does not see the {name} that node 0 wrote to {home}: the work directory must be shared; write shared=no into the hostfile if each node has its own"
+            told = f"does not see the {name} that node 0 wrote to {home}: the work directory must be shared"
+            told += "; write shared=no into the hostfile if each node has its own"
             return {"problem": told, "refused": True}
     write_archive(folder / "agent.pyz", sources)
     port = None if port_on is None else _meeting_port(folder / "port", port_on)
@@ -99,17 +100,21 @@ def start(tell: Tell, *, run_dir: str, attempt: int, node: int, job: Mapping[str
     folder = node_folder(home, attempt, node)
     if (folder / "agent.json").exists():
         return
-    python = str(expand(python))
-    argv = [python, *(word.replace("{run_dir}", str(home)) for word in job["argv"])]
-    env = dict(job["env"])
-    if job.get("code") is not None:
-        env["PYTHONPATH"] = str(expand(job["code"]))
-    write_json(folder / "job.json", {**job, "argv": argv, "cwd": str(home), "env": env})
-    problem = _start_agent(python, folder)
+    write_json(folder / "job.json", with_full_paths(job, home, python))
+    problem = _start_agent(str(expand(python)), folder)
     if problem is not None:
         first = {"rank": job["ranks"][0]["rank"], "code": None, "signal": None, "tail": problem}
         record = {"why": "rank_failed", "time": time.time(), "first": first, "ranks": {}}
         write_json(folder / "exit.json", record)
+
+
+def with_full_paths(job: Mapping[str, Any], home: Path, python: str) -> dict[str, Any]:
+    """Return a job with the paths that only this machine knows. home: the run directory."""
+    argv = [str(expand(python)), *(word.replace("{run_dir}", str(home)) for word in job["argv"])]
+    env = dict(job["env"])
+    if job.get("code") is not None:
+        env["PYTHONPATH"] = str(expand(job["code"]))
+    return {**job, "argv": argv, "cwd": str(home), "env": env}
 
 
 def pass_signal(run_dir: str, attempt: int, node: int, name: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cluster.node.documents import write_json, write_text
+from engine.cluster.node.launching import expand, with_full_paths
 from engine.cluster.node.slurm_task import WISH
 from engine.cluster.node.slurm_words import (
     SACCT_FORMAT,
@@ -75,7 +76,7 @@ def submit(
     Returns:
         `job`, its id; or `problem`, and `refused` if it is of no use to try again.
     """
-    home = Path(run_dir).expanduser()
+    home = expand(run_dir)
     folder = home / f"attempt-{attempt}"
     with _locked(folder):
         record = _read(folder / RECORD)
@@ -83,9 +84,7 @@ def submit(
             known = _job_of(home, folder, record)
             if known is None:
                 write_text(folder / "batch.sh", script)
-                program = str(Path(python).expanduser())
-                argv = [program, *(str(word).replace("{run_dir}", str(home)) for word in job["argv"])]
-                write_json(folder / "job.json", {**job, "argv": argv, "cwd": str(home)})
+                write_json(folder / "job.json", with_full_paths(job, home, python))
                 record = {"name": name, "job": None, "commands": commands}
                 # Whoever comes after an end in the midst of this looks for a job of this name.
                 write_json(folder / RECORD, record)
@@ -102,7 +101,7 @@ def submit(
 
 def stop(tell: Tell, *, run_dir: str, attempt: int, name: str) -> Mapping[str, Any]:
     """Stop an attempt: USR1 at a checkpoint, TERM at once. One that waits in the queue leaves it in both cases."""
-    home = Path(run_dir).expanduser()
+    home = expand(run_dir)
     folder = home / f"attempt-{attempt}"
     record = _read(folder / RECORD)
     if record is None:
@@ -118,6 +117,21 @@ def stop(tell: Tell, *, run_dir: str, attempt: int, name: str) -> Mapping[str, A
     except (RuntimeError, OSError) as error:
         return {"problem": str(error), "refused": False}
     return {}
+
+
+def sweep(tell: Tell, *, run_dir: str, attempt: int) -> Mapping[str, Any]:
+    """End the job of an attempt, if it lives, and say whether Slurm has ended it (`left` is 0 then)."""
+    stopped = stop(tell, run_dir=run_dir, attempt=attempt, name="TERM")
+    if stopped:
+        return stopped
+    record = _read(expand(run_dir) / f"attempt-{attempt}" / RECORD)
+    if record is None or record["job"] is None:
+        return {"left": 0, "killed": 0}
+    try:
+        said = _ask(record["commands"], {record["job"]})[record["job"]]
+    except (RuntimeError, OSError) as error:
+        return {"problem": str(error)}
+    return {"left": 0 if said.over else 1, "killed": 0}
 
 
 @contextlib.contextmanager
@@ -158,7 +172,7 @@ def _run(commands: str | None, argv: Sequence[str], folder: Path) -> str:
         environ["SLURM_CONF"] = os.environ["SLURM_CONF"]
     environ["SLURM_TIME_FORMAT"] = "%s"
     if commands is not None:
-        environ["PATH"] = f"{Path(commands).expanduser()}{os.pathsep}{environ.get('PATH', os.defpath)}"
+        environ["PATH"] = f"{expand(commands)}{os.pathsep}{environ.get('PATH', os.defpath)}"
     try:
         # Found by the PATH of `environ`, which batch scripts inherit, too.
         done = subprocess.run(
