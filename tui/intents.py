@@ -115,7 +115,9 @@ class Intents:
             raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft, rm and ppo can.")
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
         spec, inputs = self._look_up(spec, hosts)
-        missing = [_near(path) for path in input_paths(spec) if not path.exists()] if request.hostfile is None else []
+        made = {each.path for each in inputs}  # elsewhere, perhaps: it is brought here
+        needed = [path for path in input_paths(spec) if str(path) not in made] if request.hostfile is None else []
+        missing = [_near(path) for path in needed if not path.exists()]
         if missing:
             raise Refused(
                 f"needs {' and '.join(map(str, missing))}, which {'are' if len(missing) > 1 else 'is'} not there.",

@@ -64,7 +64,8 @@ def launch(
             )
         spec, inputs = look_up_references(settings, spec, hosts or local_hostfile(), str(file))
         if hosts is None:
-            missing = [str(path) for path in input_paths(spec) if not path.exists()]
+            made = {each.path for each in inputs}  # elsewhere, perhaps: it is brought here
+            missing = [str(path) for path in input_paths(spec) if str(path) not in made and not path.exists()]
             if missing:
                 raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(file))
         if not force:

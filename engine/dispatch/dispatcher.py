@@ -12,14 +12,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from engine.cluster.checking import here
 from engine.cluster.dial import connect
 from engine.cluster.hostfile import Hostfile, Node, local_hostfile, parse_hostfile
-from engine.cluster.link import Frame, LinkDown, LinkUp, Message
+from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 from engine.dispatch import placement
+from engine.dispatch.inputs import homes
 from engine.dispatch.leftovers import Leftovers
 from engine.dispatch.line import Line
 from engine.dispatch.lock import DispatcherLock
@@ -27,13 +28,13 @@ from engine.dispatch.nodes import Nodes
 from engine.dispatch.placement import Seat
 from engine.dispatch.run import Run
 from engine.errors import ExitCode, NotFound, PlumblineError
-from engine.store import attempts, experiments
+from engine.store import attempts, experiments, inputs
 from engine.store.database import Store
 from engine.store.experiments import Experiment
 from engine.telemetry.states import State
 
 TICK_SECONDS = 0.1
-LOOK_SECONDS = 1.0  # the longest between two looks at the database, whether it changed or not
+SOON_SECONDS, LOOK_SECONDS = 0.2, 1.0  # the least and the most between two looks at the database
 LINGER_SECONDS = 3.0  # without anything to do, before it leaves
 _MOST_MESSAGES = 256  # taken in before the next step
 _INBOX = 1024  # messages that wait; a full inbox slows the links down, and so the nodes' sending
@@ -78,10 +79,10 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._receive()
-        version, now = self._store.data_version(), time.monotonic()
-        if version != self._version or now - self._looked_at > LOOK_SECONDS:
+        version, since = self._store.data_version(), time.monotonic() - self._looked_at
+        if since > LOOK_SECONDS or (version != self._version and since > SOON_SECONDS):
             self._look()
-            self._version, self._looked_at = version, now
+            self._version, self._looked_at = version, time.monotonic()
         for identity, run in list(self._runs.items()):
             self._step(identity, run)
         self._leftovers.step()
@@ -164,6 +165,7 @@ class Dispatcher:
                     attempt=attempt,
                     spec=experiments.get_spec(self._store, experiment.id),
                     seats=[(seat, node, self._nodes.link(node)) for seat, node in seats],
+                    others=self._makers(experiment.id, {node.host for _, node in seats}),
                     nodes=self._nodes,
                     here=self._here,
                     holder=self._holder,
@@ -182,6 +184,17 @@ class Dispatcher:
                 return
             self._runs[experiment.id] = run
         run.desired = experiment.desired
+
+    def _makers(self, identity: str, own: Collection[str]) -> list[tuple[Node, NodeLink]]:
+        """Return the nodes on which lies what an experiment takes from others, but its own ones."""
+        found: dict[str, Node] = {}
+        for taken in inputs.inputs_of(self._store, identity):
+            try:
+                made_on = homes(self._store, taken.input.parent_id)
+            except NotFound:
+                continue  # it was deleted; what it made may be there still
+            found |= {node.host: node for node, _ in made_on[:1] if node.host not in own}
+        return [(node, self._nodes.link(node)) for node in found.values()]
 
     def _begin(self, experiment: Experiment, seats: tuple[Seat, ...]) -> None:
         earlier = attempts.list_attempts(self._store, experiment.id)

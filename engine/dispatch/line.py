@@ -45,6 +45,7 @@ class Line:
     def __init__(self, store: Store, nodes: Nodes, hostfile_of: Callable[[str], Hostfile]) -> None:
         self._store, self._nodes, self._hostfile_of = store, nodes, hostfile_of
         self._waiting: dict[tuple[str, str, int], _Waiting] = {}
+        self._expected: dict[str, float | None] = {}  # how long what began was expected to last
         self._paces: dict[tuple[str, int], tuple[float, int]] = {}  # attempts: when they were first seen at which step
         self.length = 0
         self.links: set[NodeLink] = set()  # to the nodes that somebody waits for
@@ -88,6 +89,7 @@ class Line:
         for identity, verdict in verdicts(asked, standing, running, now).items():
             if isinstance(verdict, Begin):
                 begins[identity] = verdict.seats
+                self._expected[identity] = by_id[identity].seconds
             elif isinstance(verdict, GiveUp):
                 self._give_up(identity, verdict)
             else:
@@ -137,7 +139,7 @@ class Line:
             experiment.desired,
             experiments.dependencies(self._store, experiment.id),
             experiment.priority,
-            experiment.created_at,
+            _queued_at(experiment),
             waiting.want,
             not_before=experiment.not_before,
             not_before_reason=experiment.reason,
@@ -150,8 +152,9 @@ class Line:
         ends_at = expected_end(
             now=now, step=experiment.step, total_steps=experiment.total_steps, started_at=pace[0], first_step=pace[1]
         )
-        turn = turn_of(experiment.id, experiment.priority, experiment.created_at)
-        return Running(run.experiment, slots, run.began_at, ends_at, run.spec.placement.share, turn)
+        turn = turn_of(experiment.id, experiment.priority, _queued_at(experiment))
+        seconds = self._expected.get(run.experiment)
+        return Running(run.experiment, slots, run.began_at, ends_at, run.spec.placement.share, turn, seconds)
 
     def _away(
         self, experiment: Experiment, waiting: _Waiting, standing: Mapping[str, NodeStanding], now: float
@@ -200,3 +203,7 @@ class Line:
 
     def _give_up(self, identity: str, end: GiveUp) -> None:
         experiments.set_state(self._store, identity, end.state, reason=end.reason, exit_code=end.exit_code)
+
+
+def _queued_at(experiment: Experiment) -> float:
+    return experiment.created_at if experiment.queued_at is None else experiment.queued_at

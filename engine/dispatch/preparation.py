@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from engine.cluster.hostfile import Node
+from engine.cluster.link import NodeLink
 from engine.cluster.preflight import Facts, Here, Severity, examine
 from engine.cluster.snapshot import find_snapshot
 from engine.cluster.staging import Request, Staged, Staging, Target
@@ -19,18 +21,35 @@ from engine.spec.resolve import input_paths
 from engine.store.database import Store
 
 STAGE_SECONDS = 90.0  # the longest that a node may take to lay everything ready
+OTHERS_SECONDS = 10.0  # the longest wait for a node that may have an input, and is not of the run
 TOLD_SECONDS = 2.0  # between two notes of how far it is
 
 
 class Preparation:
     """Makes the nodes of one attempt ready. It may be broken off and begun anew at any point."""
 
-    def __init__(self, store: Store, spec: AnySpec, code: str | None, seated: Sequence[Seated], nodes: Nodes) -> None:
+    def __init__(
+        self,
+        store: Store,
+        spec: AnySpec,
+        code: str | None,
+        *,
+        seated: Sequence[Seated],
+        others: Sequence[tuple[Node, NodeLink]],
+        nodes: Nodes,
+    ) -> None:
+        """Prepare to make ready. others: nodes that may have what the spec takes from other experiments."""
         self._store, self._spec, self._code = store, spec, code
-        self._seated, self._nodes = seated, nodes
+        self._seated, self._others, self._nodes = seated, others, nodes
+        self._since = time.monotonic()
         self._staging: Staging | None = None
         self._told_at = 0.0
         self.staged: Staged | None = None
+
+    @property
+    def links(self) -> set[NodeLink]:
+        """The links that are needed beside those of the run's own nodes."""
+        return set() if self.staged is not None else {link for _, link in self._others}
 
     def cancel(self) -> None:
         """Send nothing more."""
@@ -58,9 +77,13 @@ class Preparation:
         if self.staged is not None:
             return True
         if self._staging is None:
+            waits = any(not link.connected for _, link in self._others)
+            if waits and time.monotonic() - self._since < OTHERS_SECONDS:
+                return False
             code = None if self._code is None else find_snapshot(self._store.objects_dir, self._code)
             targets = [Target(each.node, each.link.session, each.link.address) for each in self._seated]
-            request = Request([str(path) for path in input_paths(self._spec)], code)
+            others = [Target(node, link.session, link.address) for node, link in self._others if link.connected]
+            request = Request([str(path) for path in input_paths(self._spec)], code, others)
             self._staging = Staging(targets, request, objects=self._store.objects_dir)
             self._staging.start()
         outcome, progress = self._staging.outcome, self._staging.progress

@@ -48,6 +48,7 @@ class Run:
         attempt: attempts.Attempt,
         spec: AnySpec,
         seats: Sequence[tuple[Seat, Node, NodeLink]],
+        others: Sequence[tuple[Node, NodeLink]],
         nodes: Nodes,
         here: Here,
         holder: Mapping[str, str],
@@ -66,7 +67,7 @@ class Run:
         self._collection = Collection(store, self.experiment, self._mirror, complain)
         now = time.monotonic()
         self.seated = [Seated(seat, node, link, since=now) for seat, node, link in seats]
-        self._preparation = Preparation(store, spec, experiment.code, self.seated, nodes)
+        self._preparation = Preparation(store, spec, experiment.code, seated=self.seated, others=others, nodes=nodes)
         self._stalls = StallWatch(spec.supervision.stall_factor)
         self._stalled: Stalled | None = None  # the one that was told
         self._blocked_until = 0.0  # this machine could not write
@@ -74,7 +75,7 @@ class Run:
     @property
     def links(self) -> set[NodeLink]:
         """The links it uses."""
-        return {seated.link for seated in self.seated}
+        return {seated.link for seated in self.seated} | self._preparation.links
 
     def link_up(self, link: NodeLink) -> None:
         """The link came up: all that was asked on an earlier connection must be asked again."""

@@ -195,7 +195,7 @@ class Placement(Section):
     )
     slots: PositiveInt | None = Field(None, description="slots a node; null: all of the node")
     threads: PositiveInt | None = Field(None, description="CPU threads a rank; null: cores divided by slots")
-    share: bool = Field(False, description="take slots that other runs hold, too")
+    share: bool = Field(False, description="share its slots with other runs that share, too")
 
     @model_validator(mode="after")
     def _range_fits(self) -> Self:

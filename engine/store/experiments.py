@@ -56,6 +56,7 @@ class Experiment:
     parent_id: str | None
     hostfile: str | None  # null: this machine alone
     note: str | None
+    queued_at: float | None  # when it was queued by a person, if that was after it was created
     priority: int  # higher first
     not_before: float | None  # a queued one waits until then, after a fault
     faults: int  # of nodes and links, since it last got on
@@ -258,6 +259,7 @@ def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Seq
             ended_at=None,
             archived_at=None,
             not_before=None,
+            queued_at=time.time(),
             faults=0,
             **changed,
         )

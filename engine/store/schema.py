@@ -41,6 +41,7 @@ experiments = Table(
     Column("archived_at", Float),
     Column("heard_at", Float),  # when a fact or heartbeat last came from its nodes
     Column("note", Text),
+    Column("queued_at", Float),  # its place in the line; null: created_at
     Column("priority", Integer, nullable=False, server_default="0"),  # higher first
     Column("not_before", Float),  # a queued one waits until then, after a fault
     Column("faults", Integer, nullable=False, server_default="0"),  # of nodes and links, since it last got on

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.cluster.hostfile import local_hostfile, parse_hostfile
-from engine.dispatch.inputs import resolve_references
+from engine.dispatch.inputs import homes, resolve_references
 from engine.dispatch.placement import place, to_rows
 from engine.errors import Refused
 from engine.spec.loading import parse_spec
@@ -71,39 +71,11 @@ def test_a_home_is_that_of_the_nodes_but_on_this_machine(store: Store, monkeypat
     assert paths_by_key(resolved(store, None)[0])["model.path"] == "/home/me/w/y/export"
 
 
-@pytest.mark.parametrize(
-    ("parent", "nodes", "child", "blind"),
-    [
-        ("a slots=1\n", 1, "a slots=4\n", ""),
-        ("a slots=1\nb slots=1\n", 2, "b slots=1\n", ""),
-        ("a slots=1\nb slots=1\n", 1, "b slots=1\n", "b"),
-        (SHARED + "a slots=1\nb slots=1\n", 1, "# plumbline: workdir=/data\nb slots=1\n", ""),
-        ("# plumbline: workdir=/data\na slots=1\n", 1, SHARED + "a slots=1\nc slots=1\n", ""),
-        ("# plumbline: workdir=/other\na slots=1\n", 1, SHARED + "a slots=1\nc slots=1\n", "c"),
-        (SHARED + "a slots=1\n", 1, SHARED + "b slots=1\n", "b"),
-        (None, 1, "a slots=1\nb slots=1\n", "a, b"),
-        ("a slots=1\n", 1, None, "localhost"),
-        ("# plumbline: ssh_config=/one\na slots=1\n", 1, "# plumbline: ssh_config=/two\na slots=1\n", "a"),
-    ],
-)
-def test_a_node_must_see_the_folder_of_the_parent(
-    store: Store, parent: str | None, nodes: int, child: str | None, blind: str
-) -> None:
-    ran(store, parent, nodes=nodes)
-    if not blind:
-        assert paths_by_key(resolved(store, child)[0])["model.path"] == "/data/sft-0001-abc/export"
-        return
-    with pytest.raises(Refused, match=f"; {blind} cannot see it"):
-        resolved(store, child)
-
-
-def test_only_the_nodes_that_the_child_takes_need_to_see_it(store: Store) -> None:
-    ran(store, "a slots=1\n")
-    hosts = parse_hostfile("a slots=1\nz slots=1\n", "h")
-    spec = parse_spec(RM, overrides=["placement.nodes=1"])
-    assert resolve_references(store, spec, hosts)[1]
-    with pytest.raises(Refused, match="z cannot see it"):
-        resolve_references(store, parse_spec(RM), hosts)
+@pytest.mark.parametrize("child", ["a slots=4\n", "b slots=1\n", None])
+def test_the_path_is_that_of_the_nodes_that_have_it_wherever_the_child_runs(store: Store, child: str | None) -> None:
+    ran(store, "a slots=1\nb slots=1\n", run_dir="~/x")
+    assert paths_by_key(resolved(store, child)[0])["model.path"] == "~/x/export"
+    assert [(node.host, run_dir) for node, run_dir in homes(store, "sft-0001")] == [("a", "~/x")]
 
 
 def test_what_is_not_there_is_told_with_the_key(store: Store) -> None:

@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add columns and tables."""
+    op.add_column("experiments", sa.Column("queued_at", sa.Float(), nullable=True))
     op.add_column("experiments", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("experiments", sa.Column("not_before", sa.Float(), nullable=True))
     op.add_column("experiments", sa.Column("faults", sa.Integer(), nullable=False, server_default="0"))
