@@ -1,7 +1,9 @@
 """A PPO step with adapters over one shared base: seconds and tokens a second by phase, memory beside the plan.
 
 python benchmarks/ppo_step.py                       a tiny shape, on whatever is here
-python benchmarks/ppo_step.py --shape 13b --prompts 64    a random-weight 13B Llama: an H200, 30 GB of disk
+python benchmarks/ppo_step.py --shape 13b --prompts 64    a random-weight 13B Llama: 80 GB of a GPU, 26 GB of disk
+
+The run is ended after its steps: what a checkpoint and the export take is not measured.
 """
 
 from __future__ import annotations
@@ -13,84 +15,93 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from machine import describe
-
-# hidden size, layers, heads, intermediate size
-SHAPES = {"tiny": (128, 3, 4, 352), "1b": (2048, 16, 16, 5504), "13b": (5120, 40, 40, 13824)}
-WORDS = 8000
+from random_model import SHAPES, WORDS, make_model
 
 
 def main() -> int:
     """Make the model and the prompts, run the steps in a process of their own, and print what they took."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--model", type=Path, help="folder of an earlier one of that shape")
     parser.add_argument("--tokens", type=int, default=None, help="of each prompt and of each answer")
     parser.add_argument("--prompts", type=int, default=16, help="answers a step")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3600.0, help="longest wait for the steps")
     arguments = parser.parse_args()
     tokens = arguments.tokens or (256 if arguments.shape != "tiny" else 32)
-    with tempfile.TemporaryDirectory() as folder:
-        spec = prepare(Path(folder), arguments.shape, tokens, arguments.prompts, arguments.steps)
-        run = subprocess.run(
-            [sys.executable, "-m", "engine.cli", "train", str(spec), "--run-dir", str(Path(folder) / "run")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode != 0:
-            print(run.stderr[-2000:], file=sys.stderr)
-            return run.returncode
-        report(Path(folder), spec, arguments.shape, tokens, arguments.prompts)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = arguments.model or folder / "model"
+        if not model.exists():
+            make_model(arguments.shape, model, positions=2 * tokens + 8)
+        spec = prepare(folder, model, tokens, arguments.prompts)
+        with (folder / "errors").open("wb") as errors:
+            run = subprocess.Popen(
+                [sys.executable, "-m", "engine.cli", "train", str(spec), "--run-dir", str(folder / "run")],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+            taken = wait(run, folder / "run", arguments.steps, time.monotonic() + arguments.seconds)
+            held = gpu_held()
+            run.kill()
+            run.wait()
+        if not taken:
+            print((folder / "errors").read_text()[-2000:], file=sys.stderr)
+            print("the steps did not come in time" if run.returncode < 0 else "the run failed", file=sys.stderr)
+            return 1
+        report(spec, arguments.shape, tokens, arguments.prompts, held)
     return 0
 
 
-def prepare(folder: Path, shape: str, tokens: int, prompts: int, steps: int) -> Path:
-    """Write a model with random weights, prompts of one length, and the spec; return the spec's path."""
+def steps_of(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the metrics of the steps that were taken."""
+    file = run_dir / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [record["metrics"] for record in records if "train_seconds" in record.get("metrics", {})]
+
+
+def wait(run: subprocess.Popen[bytes], run_dir: Path, steps: int, deadline: float) -> bool:
+    """Wait until a run has taken so many steps, and return whether it has."""
+    while len(steps_of(run_dir)) < steps:
+        if run.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def gpu_held() -> float | None:
+    """Return the bytes that are taken of the first GPU, by whatever runs there; None without one."""
+    ask = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        return float(subprocess.run(ask, capture_output=True, text=True, check=True).stdout) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def prepare(folder: Path, model: Path, tokens: int, prompts: int) -> Path:
+    """Write prompts of one length, and the spec; return the spec's path."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
 
-    from engine.data.tokenizers import train_tokenizer
-    from engine.spec.sections import Data
-
-    draw = random.Random(0)
-    words = [f"w{number}" for number in range(WORDS)]
-    rows = [{"prompt": " ".join(draw.choices(words, k=tokens - 3)), "response": "w0"} for _ in range(2 * prompts)]
-    vocabulary = [{"prompt": " ".join(words), "response": "w0"}]
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in vocabulary))
-    tokenizer = train_tokenizer(None, Data(train=str(folder / "words.jsonl")))
-    hidden, layers, heads, intermediate = SHAPES[shape]
     cuda = torch.cuda.is_available()
-    config = LlamaConfig(
-        vocab_size=max(len(tokenizer), 32000 if shape != "tiny" else 0),
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        max_position_embeddings=2 * tokens + 8,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        dtype="bfloat16" if cuda else "float32",
-    )
-    with torch.device("cuda" if cuda else "cpu"):
-        torch.set_default_dtype(torch.bfloat16 if cuda else torch.float32)
-        network = LlamaForCausalLM(config)
-        torch.set_default_dtype(torch.float32)
-    network.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
+    draw = random.Random(0)
+    rows = [{"prompt": " ".join(draw.choices(WORDS, k=tokens - 3)), "response": "w0"} for _ in range(2 * prompts)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     spec: dict[str, Any] = {
         "kind": "ppo",
-        "model": {"path": "model", "lora": {"rank": 16}},
+        "model": {"path": str(model.resolve()), "lora": {"rank": 16}},
         "rewards": {"length": {"kind": "length", "target": tokens}},
         "data": {"train": "prompts.jsonl", "max_prompt_length": tokens + 8, "max_response_length": tokens},
         "rollout": {"prompts": prompts, "batch_size": prompts},
         "critic": {"share_base": True},
         "ppo": {"truncation": "keep"},
         "train": {
-            "steps": steps,
+            "steps": 1000,  # more than are waited for
             "batch_size": prompts,
             "micro_batch_size": min(8, prompts),
             "precision": "bf16" if cuda else "fp32",
@@ -103,7 +114,7 @@ def prepare(folder: Path, shape: str, tokens: int, prompts: int, steps: int) -> 
     return path
 
 
-def report(folder: Path, spec_path: Path, shape: str, tokens: int, prompts: int) -> None:
+def report(path: Path, shape: str, tokens: int, prompts: int, held: float | None) -> None:
     """Print the last step's figures beside the plan's memory."""
     from engine.plan.place import place_of
     from engine.plan.reading import plan_run
@@ -111,26 +122,35 @@ def report(folder: Path, spec_path: Path, shape: str, tokens: int, prompts: int)
     from engine.spec.models import PpoSpec
     from engine.spec.resolve import with_absolute_paths
 
-    records = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
-    last = next(record["metrics"] for record in reversed(records) if "train_seconds" in record.get("metrics", {}))
-    spec = with_absolute_paths(load_spec(spec_path), spec_path.parent)
+    last = steps_of(path.parent / "run")[-1]
+    spec = with_absolute_paths(load_spec(path), path.parent)
     assert isinstance(spec, PpoSpec)
-    memory = plan_run(spec, place_of([1], local=True)).memory
+    planned = plan_run(spec, place_of([1], local=True))
+    memory, parameters = planned.memory, planned.roles[0].network.parameters
     print(describe(*_device()))
     print(
-        f"PPO, {shape} Llama, adapters over one base, {prompts} answers of {tokens} + {tokens} tokens a step, one rank"
+        f"PPO, {shape} Llama of {parameters:,} parameters, adapters over one base, {prompts} answers of "
+        f"{tokens} + {tokens} tokens a step, one rank"
     )
     answered = prompts * last["response_length"]
     read = prompts * (tokens + last["response_length"])
-    for phase, count, what in (
-        ("generate", answered, "written"),
-        ("score", read, "read"),
-        ("train", read, "trained on"),
+    # Operations a token and weight: 2 to compute, 2 more for the gradient of what it computes from; that of frozen
+    # weights is not made. Policy, critic and reference score; policy and critic train. What is recomputed, and
+    # attention, is not counted.
+    for phase, count, what, passes in (
+        ("generate", answered, "written", 2),
+        ("score", read, "read", 3 * 2),
+        ("train", read, "trained on", 2 * 4),
     ):
         seconds = last[f"{phase}_seconds"]
-        print(f"  {phase:<9} {seconds:8.2f} s  {count / seconds:10,.0f} tokens/s {what}")
+        rate = passes * parameters * count / seconds
+        print(f"  {phase:<9} {seconds:8.2f} s  {count / seconds:10,.0f} tokens/s {what:<10} {rate / 1e12:8.2f} TFLOP/s")
     print(f"  step      {last['seconds_per_step']:8.2f} s  {last['samples_per_second']:10.2f} samples/s")
-    print(f"  memory    {last['memory_bytes'] / 2**30:8.2f} GiB held at most, {memory.total / 2**30:.2f} GiB planned")
+    on_gpu = "" if held is None else f", {held / 2**30:.2f} GiB of the GPU taken"
+    print(
+        f"  memory    {last['memory_bytes'] / 2**30:8.2f} GiB held at most{on_gpu}; {memory.total / 2**30:.2f} planned"
+    )
+    print("  planned   " + ", ".join(f"{name} {size / 2**30:.2f}" for name, size in memory.phases.items()) + " GiB")
 
 
 def _device() -> list[str]:

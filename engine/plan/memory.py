@@ -18,9 +18,10 @@ from engine.plan.states import StateBytes, average_bytes, element_bytes, state_b
 from engine.spec.sections import Train
 
 GIBI = 1 << 30
-# What no tensor accounts for. GPU: the CUDA context with its kernels and NCCL's buffers, and what the allocator loses
-# to fragments. CPU: Python with torch and DeepSpeed.
-_GPU_OVERHEAD = 3 * GIBI // 2
+# What no tensor accounts for. GPU: the CUDA context with its kernels and NCCL's buffers (1.67 GiB on an H200 with one
+# rank, benchmarks/results/2026-11-26-h200.txt), and what the allocator loses to fragments; what it only keeps for later
+# it gives back when memory runs out, so that a driver may show a fifth more. CPU: Python with torch and DeepSpeed.
+_GPU_OVERHEAD = 7 * GIBI // 4
 _FRAGMENTS = 20  # one part in so many
 CPU_OVERHEAD = 3 * GIBI // 4
 OVERHEAD = "overhead"  # the name of that part
