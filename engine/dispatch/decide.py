@@ -84,7 +84,8 @@ def decide(
         return Start() if all(node.connected for node in nodes) else Nothing()
     must_end = cause is not None or desired is Desired.STOP_NOW
     if not all(_settled(node, must_end) for node in nodes):
-        alive = tuple(index for index, node in enumerate(nodes) if node.phase is Phase.ALIVE and node.connected)
+        lives = (Phase.ALIVE, Phase.PENDING)
+        alive = tuple(index for index, node in enumerate(nodes) if node.phase in lives and node.connected)
         name = "TERM" if must_end else "USR1"
         return Signal(alive, name) if alive and (must_end or desired is Desired.STOP) else Nothing()
     patience = PATIENCE_SECONDS if desired is Desired.STOP_NOW or lost_after is None else lost_after
@@ -106,6 +107,10 @@ def _before_start(desired: Desired, nodes: Sequence[NodeView]) -> Action:
 
 def _cause(state: State, nodes: Sequence[NodeView], lost_after: float | None, stalled: str | None) -> End | None:
     """Return how the run ends because of one of its nodes, if it does: a gang lives and dies together."""
+    for node in nodes:
+        found = _ended_by_slurm(node)
+        if found is not None:
+            return found
     # The peers of a dead agent fail as well, over broken connections; the dead agent comes first.
     for node in nodes:
         killed = node.exit is not None and node.exit.why is Why.AGENT_KILLED
@@ -131,6 +136,23 @@ def _cause(state: State, nodes: Sequence[NodeView], lost_after: float | None, st
             # Not by us: a node that shuts down ends its processes so.
             return End(State.STOPPED, ExitCode.INTERRUPTED, f"stopped at once on {node.host}.", fault=True)
     return None
+
+
+def _ended_by_slurm(node: NodeView) -> End | None:
+    """Return how the run ends because Slurm ended its job, if it did."""
+    if node.ending is None or node.phase not in (Phase.EXITED, Phase.GONE):
+        return None
+    told, why = node.ending.told, None if node.exit is None else node.exit.why
+    if why is Why.OK:
+        return None
+    if why is Why.RANK_FAILED:
+        if node.exit is not None and node.exit.first is not None:
+            told = f"{reasons.rank_failed(node.host, node.exit.first)} {told}"
+        return End(State.FAILED, ExitCode.RUN_FAILED, told)
+    if node.ending.wanted:
+        return End(State.STOPPED, ExitCode.INTERRUPTED, told)
+    state = State.LOST if node.ending.fault else State.FAILED
+    return End(state, ExitCode.RUN_FAILED, told, fault=node.ending.fault)
 
 
 def _first_failure(nodes: Sequence[NodeView]) -> End | None:

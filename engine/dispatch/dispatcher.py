@@ -170,6 +170,7 @@ class Dispatcher:
                     here=self._here,
                     holder=self._holder,
                     complain=_complain,
+                    slurm=self._hostfile(experiment.id).slurm,
                 )
             except (PlumblineError, KeyError) as error:
                 _complain(f"{experiment.id}: {error}")
@@ -216,7 +217,9 @@ class Dispatcher:
         return local_hostfile() if text is None else parse_hostfile(text, identity)
 
     def _nodes_of(self, identity: str) -> Mapping[str, Node]:
-        return {node.host: node for node in self._hostfile(identity).nodes}
+        """Return the nodes that one talks to, by the hosts of seats: with Slurm, its login node for all."""
+        hostfile = self._hostfile(identity)
+        return {node.host: node if hostfile.slurm is None else hostfile.slurm.login for node in hostfile.nodes}
 
     def _step(self, identity: str, run: Run) -> None:
         try:

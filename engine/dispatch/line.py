@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.cluster.hostfile import Hostfile, Node
 from engine.cluster.link import NodeLink
@@ -104,7 +104,13 @@ class Line:
         """
         spec = experiments.get_spec(self._store, experiment.id)
         require_none(spec, experiment.id)  # they are looked up at launch; one that waits for its output would wait here
-        nodes = self._hostfile_of(experiment.id).nodes
+        hostfile = self._hostfile_of(experiment.id)
+        nodes = hostfile.nodes
+        if hostfile.slurm is not None:
+            # Slurm has a queue of its own: all go into it at once, as if each shared with all.
+            want = want_of(nodes, spec.placement)
+            candidates = tuple(replace(each, key=f"Slurm's {each.host}") for each in want.candidates)
+            return _Waiting(spec, replace(want, candidates=candidates, share=True), (hostfile.slurm.login,))
         placement, avoid = spec.placement, frozenset[str]()
         if experiment.attempts:
             last = attempts.list_attempts(self._store, experiment.id)[-1]
@@ -147,7 +153,8 @@ class Line:
         )
 
     def _running(self, run: Run, experiment: Experiment, now: float) -> Running:
-        slots = {node_key(seated.node): seated.seat.slot_numbers for seated in run.seated}
+        given = () if run.slurm is not None else run.seated
+        slots = {node_key(seated.node): seated.seat.slot_numbers for seated in given}
         pace = self._paces.setdefault((run.experiment, run.number), (now, experiment.step))
         ends_at = expected_end(
             now=now, step=experiment.step, total_steps=experiment.total_steps, started_at=pace[0], first_step=pace[1]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from engine.cluster.slurm import Ending
+
 
 class Why(StrEnum):
     """How a node's share of a run ended, in the words of its exit record."""
@@ -24,6 +26,7 @@ class Phase(StrEnum):
 
     UNKNOWN = "unknown"  # not heard of by this dispatcher
     ABSENT = "absent"  # no agent was started there
+    PENDING = "pending"  # Slurm has not started it
     ALIVE = "alive"
     EXITED = "exited"  # left its exit record
     GONE = "gone"  # was started, and is dead without a record
@@ -87,6 +90,7 @@ class NodeView:
     problem: str | None = None  # why it is silent
     lasting: bool = False  # the problem does not go away by itself: a key that is refused, say
     swept: bool = False  # with phase GONE: what the agent left behind was ended
+    ending: Ending | None = None  # how Slurm ended it, where Slurm did
 
     @property
     def ended(self) -> bool:

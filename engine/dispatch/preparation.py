@@ -37,10 +37,22 @@ class Preparation:
         seated: Sequence[Seated],
         others: Sequence[tuple[Node, NodeLink]],
         nodes: Nodes,
+        for_all: bool = False,
     ) -> None:
-        """Prepare to make ready. others: nodes that may have what the spec takes from other experiments."""
+        """Prepare to make ready.
+
+        Args:
+            store: of the experiment.
+            spec: what runs.
+            code: SHA-256 of the snapshot that runs it; None: what the nodes have.
+            seated: its nodes.
+            others: nodes that may have what the spec takes from other experiments.
+            nodes: all that are known.
+            for_all: what is laid on the first node is there for all, who find each other by themselves: Slurm's do.
+        """
         self._store, self._spec, self._code = store, spec, code
-        self._seated, self._others, self._nodes = seated, others, nodes
+        self._seated, self._for_all = seated[:1] if for_all else seated, for_all
+        self._others, self._nodes = others, nodes
         self._since = time.monotonic()
         self._staging: Staging | None = None
         self._told_at = 0.0
@@ -134,5 +146,5 @@ class Preparation:
             "own": own,
             "python": seated.node.python,
             "packages": list(packages_of(self._spec.kind)),
-            "port_on": seated.link.address if seated.seat.index == 0 else None,
+            "port_on": seated.link.address if seated.seat.index == 0 and not self._for_all else None,
         }

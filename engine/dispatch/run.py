@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.cluster.hostfile import Node
+from engine.cluster.hostfile import Node, Slurm
 from engine.cluster.link import NodeLink
 from engine.cluster.preflight import Here
+from engine.cluster.slurm import waiting
 from engine.dispatch import reasons
 from engine.dispatch.collection import Collection
 from engine.dispatch.decide import End, Signal, Stage, Start, decide
 from engine.dispatch.faults import pause_seconds
-from engine.dispatch.job import job_document
+from engine.dispatch.gang import AGAIN_SECONDS, BySlurm, Gang, Launcher, OnEachNode
 from engine.dispatch.mirror import Mirror, OffsetMismatch
 from engine.dispatch.nodes import Nodes
 from engine.dispatch.observation import Exit, Phase, RankEnd, Why
@@ -30,7 +31,6 @@ from engine.store.experiments import Experiment
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 
-AGAIN_SECONDS = 3.0  # between two signals, or two tries to write
 HEARD_SECONDS = 2.0  # between two notes in the database that a node was heard
 TAKEN_SECONDS = 10.0  # before another try, when somebody else held a slot
 
@@ -53,21 +53,28 @@ class Run:
         here: Here,
         holder: Mapping[str, str],
         complain: Complain,
+        slurm: Slurm | None = None,
     ) -> None:
         self.experiment, self.number = experiment.id, attempt.number
         self.desired = Desired.RUN
         self.ended = False
         self.spec, self.began_at = spec, attempt.created_at
         self._store, self._attempt, self._faults = store, attempt, experiment.faults
-        self._here, self._holder, self._complain = here, {**holder, "experiment": experiment.id}, complain
-        self._run_dir, self._state = attempt.run_dir, attempt.state
+        self._here, self._complain, self._state = here, complain, attempt.state
         self._mirror = Mirror(store.runs_dir / self.experiment)
         self._mirror.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._original = self._mirror.is_original(self._run_dir)
+        self._original = self._mirror.is_original(attempt.run_dir)
         self._collection = Collection(store, self.experiment, self._mirror, complain)
         now = time.monotonic()
         self.seated = [Seated(seat, node, link, since=now) for seat, node, link in seats]
-        self._preparation = Preparation(store, spec, experiment.code, seated=self.seated, others=others, nodes=nodes)
+        own = {**holder, "experiment": experiment.id}
+        self._gang = Gang(experiment.id, attempt.number, attempt.run_dir, spec, own, self.seated)
+        self.slurm = slurm  # gives out the nodes
+        self._launcher: Launcher = OnEachNode(self._gang) if slurm is None else BySlurm(self._gang, slurm)
+        self._preparation = Preparation(
+            store, spec, experiment.code, seated=self.seated, others=others, nodes=nodes, for_all=slurm is not None
+        )
+        self._explained: str | None = None  # what the database was told of why it waits
         self._stalls = StallWatch(spec.supervision.stall_factor)
         self._stalled: Stalled | None = None  # the one that was told
         self._blocked_until = 0.0  # this machine could not write
@@ -102,6 +109,7 @@ class Run:
         elif "phase" in header:
             seated.phase = Phase(header["phase"])
             seated.exit = self._exit(header["exit"]) if seated.phase is Phase.EXITED else None
+            seated.slurm = header.get("slurm")
         elif "pulse" in header:
             seated.pulse = header["pulse"]
             self._stalls.hear(index, header["pulse"].get("ranks") or {}, time.monotonic())
@@ -111,6 +119,8 @@ class Run:
             seated.staged = header
         elif header["reply"][1] == "sweep":
             seated.swept = not header.get("left") and "problem" not in header
+        elif header["reply"][1] == "slurm":
+            self._hear_slurm(header)
         elif "problem" in header:
             seated.phase = Phase.EXITED
             first = RankEnd(seated.seat.first_rank, None, None, header["problem"])
@@ -128,6 +138,8 @@ class Run:
         stalled = self._look_for_stalls(now)
         if self._state is State.STARTING and all(self._has_started(seated) for seated in self.seated):
             self._move(State.RUNNING)
+        if self._state is State.STARTING and (job := self.seated[0].slurm) and self.seated[0].phase is Phase.PENDING:
+            self._explain(waiting(job, time.time()))
         views = [seated.view(everything_in=self._everything_in(seated)) for seated in self.seated]
         lost_after = self.spec.supervision.lost_after
         action = decide(self._state, self.desired, views, lost_after=lost_after, stalled=stalled)
@@ -136,7 +148,7 @@ class Run:
         elif isinstance(action, Start):
             self._start()
         elif isinstance(action, Signal):
-            self._signal(action, now)
+            self._launcher.signal(action)
         elif isinstance(action, End):
             self._end(action)
 
@@ -144,17 +156,10 @@ class Run:
         """Ask the nodes to send no more."""
         self._preparation.cancel()
         for seated in self.seated:
-            seated.link.request("unfollow", run=self._key(seated))
+            seated.link.request("unfollow", run=self._gang.key(seated))
 
     def _of(self, link: NodeLink) -> list[Seated]:
         return [seated for seated in self.seated if seated.link is link]
-
-    def _key(self, seated: Seated) -> str:
-        return f"{self.experiment}/{self.number}/{seated.seat.index}"
-
-    def _ask(self, seated: Seated, operation: str, **arguments: Any) -> None:
-        where = {"run_dir": self._run_dir, "attempt": self.number, "node": seated.seat.index}
-        seated.link.request(operation, **arguments, **where)
 
     def _everything_in(self, seated: Seated) -> bool:
         return seated.seat.index != 0 or self._collection.complete
@@ -175,14 +180,14 @@ class Run:
             return
         seated.followed, seated.all_sent = True, False
         sizes = {} if self._original else self._mirror.sizes(self.number, seated.seat.index)
-        self._ask(seated, "follow", run=self._key(seated), sizes=sizes, copy=not self._original)
+        self._gang.ask(seated, "follow", run=self._gang.key(seated), sizes=sizes, copy=not self._original)
 
     def _sweep(self, seated: Seated, now: float) -> None:
         """End what a dead agent left behind."""
         waits = seated.phase is Phase.GONE and not seated.swept and seated.link.connected
         if waits and now - seated.swept_at > AGAIN_SECONDS:
             seated.swept_at = now
-            self._ask(seated, "sweep", id=[self._key(seated), "sweep"])
+            self._gang.ask(seated, "sweep", id=[self._gang.key(seated), "sweep"])
 
     def _copy(self, seated: Seated, header: Mapping[str, Any], data: bytes) -> None:
         if not seated.followed:
@@ -253,43 +258,30 @@ class Run:
             return False
 
     def _explain(self, reason: str) -> None:
+        if reason == self._explained:
+            return
+        self._explained = reason
         with contextlib.suppress(PlumblineError):  # a full disk here must not end what goes on there
             attempts.explain(self._store, self.experiment, self.number, reason)
 
     def _ask_to_stage(self, seated: Seated, arguments: Mapping[str, object]) -> None:
-        self._ask(seated, "stage", id=[self._key(seated), "stage"], **arguments)
+        self._gang.ask(seated, "stage", id=[self._gang.key(seated), "stage"], **arguments)
 
     def _start(self) -> None:
         # Another dispatcher may have laid it ready: the nodes say again what they were told, and node 0 the port.
         if not self._prepared(look=False):
             return
-        first, staged = self.seated[0], self._preparation.staged
-        assert first.staged is not None and staged is not None
-        for seated, code in zip(self.seated, staged.code_on, strict=True):
-            if seated.phase is Phase.ABSENT:
-                job = job_document(
-                    [each.seat for each in self.seated],
-                    seated.seat,
-                    seated.node,
-                    self.spec,
-                    attempt=self.number,
-                    address=first.link.address,
-                    port=int(first.staged["port"]),
-                    code=code,
-                    holder=self._holder,
-                )
-                # Until the node says again how it stands, an agent may be there or not.
-                seated.phase = Phase.UNKNOWN
-                start_id = [self._key(seated), "start"]
-                self._ask(seated, "start", id=start_id, python=seated.node.python, job=job)
+        assert self._preparation.staged is not None
+        self._launcher.start(self._preparation.staged)
 
-    def _signal(self, action: Signal, now: float) -> None:
-        for index in action.nodes:
-            seated = self.seated[index]
-            name, at = seated.signalled
-            if name != action.name or now - at > AGAIN_SECONDS:
-                seated.signalled = (action.name, now)
-                self._ask(seated, "signal", name=action.name)
+    def _hear_slurm(self, header: Mapping[str, Any]) -> None:
+        if "problem" not in header or self._state is not State.STARTING:
+            return
+        told = f"{self.seated[0].node.host} {header['problem']}."
+        if header.get("refused"):
+            self._end(End(State.FAILED, ExitCode.REFUSED, told))
+        else:
+            self._explain(told)
 
     def _move(self, state: State) -> None:
         attempts.transition(self._store, self.experiment, self.number, state)

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
+from engine.cluster.slurm import ending
 from engine.dispatch.observation import Exit, NodeView, Phase
 from engine.dispatch.placement import Seat
 from engine.errors import Barred, PlumblineError, Unreachable
@@ -40,6 +41,7 @@ class Seated:
     signalled: tuple[str, float] = ("", -math.inf)
     noted: tuple[str | None, float] = (None, -math.inf)  # what the database was last told, and when
     lost: bool = False  # an event tells of lost contact
+    slurm: Mapping[str, Any] | None = None  # its job as Slurm knows it, where Slurm started it
 
     @property
     def host(self) -> str:
@@ -76,4 +78,5 @@ class Seated:
             problem=self.problem,
             lasting=error is not None and lasts(error),
             swept=self.swept,
+            ending=None if self.slurm is None else ending(self.slurm),
         )

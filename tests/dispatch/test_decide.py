@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.cluster.slurm import Ending
 from engine.dispatch.decide import (
     CONNECT_SECONDS,
     PATIENCE_SECONDS,
@@ -56,7 +57,7 @@ nodes_seen = st.lists(views(), min_size=1, max_size=4)
 def test_nothing_that_may_still_run_is_forgotten(state: State, desired: Desired, nodes: list[NodeView]) -> None:
     action = decide(state, desired, nodes)
     if isinstance(action, End) and state is not State.STAGING:
-        assert not any(node.connected and node.phase in (Phase.ALIVE, Phase.UNKNOWN) for node in nodes)
+        assert not any(node.connected and node.phase in (Phase.ALIVE, Phase.PENDING, Phase.UNKNOWN) for node in nodes)
         assert not any(node.connected and node.ended and not node.drained for node in nodes)
 
 
@@ -79,7 +80,8 @@ def test_signals_go_to_living_agents_only_and_stop_now_never_asks_for_a_checkpoi
     action = decide(state, desired, nodes)
     if isinstance(action, Signal):
         assert action.nodes
-        assert all(nodes[index].connected and nodes[index].phase is Phase.ALIVE for index in action.nodes)
+        signalled = [nodes[index] for index in action.nodes]
+        assert all(node.connected and node.phase in (Phase.ALIVE, Phase.PENDING) for node in signalled)
         assert desired is not Desired.STOP_NOW or action.name == "TERM"
 
 
@@ -218,3 +220,22 @@ def test_slots_that_somebody_else_holds_put_it_back_after_the_others_have_ended(
     end = decide(State.STARTING, Desired.RUN, [node(Phase.ABSENT), taken])
     assert isinstance(end, End) and end.taken
     assert end.reason == "slot 3 of n2 is held by anna@desk: ppo-0012"
+
+
+@pytest.mark.parametrize(
+    ("why", "ending", "state", "fault"),
+    [
+        (Why.STOPPED, Ending("time is up.", fault=True), State.LOST, True),
+        (Why.INTERRUPTED, Ending("time is nearly up.", fault=True), State.LOST, True),
+        (None, Ending("a node failed.", fault=True), State.LOST, True),
+        (None, Ending("it left no record.", fault=False), State.FAILED, False),
+        (None, Ending("it was cancelled.", fault=False, wanted=True), State.STOPPED, False),
+        (Why.RANK_FAILED, Ending("out of memory.", fault=False), State.FAILED, False),
+    ],
+)
+def test_how_slurm_ended_a_job_is_how_its_run_ended(why: Why | None, ending: Ending, state: State, fault: bool) -> None:
+    phase = Phase.GONE if why is None else Phase.EXITED
+    exit_ = None if why is None else Exit(why, 1.0)
+    node = NodeView("a", phase, exit_, drained=True, swept=True, ending=ending)
+    action = decide(State.RUNNING, Desired.RUN, [node])
+    assert isinstance(action, End) and (action.state, action.fault, action.reason) == (state, fault, ending.told)

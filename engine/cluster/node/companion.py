@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.cluster.node import digests, exchange, launching, leases, probe, running, staging, sweeping, wire
+from engine.cluster.node import digests, exchange, launching, leases, probe, running, slurm, staging, sweeping, wire
 from engine.cluster.node.archive import Sources
 from engine.cluster.node.following import Following
 from engine.cluster.node.launching import expand, node_folder
@@ -43,6 +43,8 @@ OPERATIONS: dict[str, Operation] = {
     "stage": launching.stage,
     "start": launching.start,
     "sweep": sweeping.sweep,
+    "slurm_submit": slurm.submit,
+    "slurm_stop": slurm.stop,
     "leases": leases.leases,
     "clock": probe.clock,
     "vitals": probe.vitals,

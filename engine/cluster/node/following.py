@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cluster.node.launching import agent_phase, expand, node_folder
+from engine.cluster.node.slurm import Watch
 
 PIECE_BYTES = 64 * 1024
 PIECES_AT_ONCE = 16  # of one file, before requests and the other files get their turn
@@ -30,7 +31,7 @@ class _Followed:
     facts: bool  # rank 0 is here
     copy: bool  # false: the files lie on the dispatcher's own machine already
     sizes: dict[str, int]  # bytes that the dispatcher has, by path in the run directory
-    phase: tuple[str, Any] | None = None
+    phase: tuple[str, Any, Any] | None = None
     pulse: int = 0  # modification time of the heartbeat that was sent last, nanoseconds
     drained: bool = False
     inodes: dict[str, int] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Following:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._followed: dict[str, _Followed] = {}
+        self._slurm = Watch()
 
     def follow(self, *, run: str, run_dir: str, attempt: int, node: int, sizes: dict[str, int], copy: bool) -> None:
         """Send what an attempt writes here, from the given sizes on, and where its agent stands."""
@@ -58,7 +60,9 @@ class Following:
 
     def unfollow(self, run: str) -> None:
         """Send no more of a run."""
-        self._followed.pop(run, None)
+        followed = self._followed.pop(run, None)
+        if followed is not None:
+            self._slurm.forget(followed.folder)
 
     def tell_again(self, folder: Path) -> None:
         """Say once more where the agent of a node folder stands: whoever asked for a start waits for it."""
@@ -71,10 +75,11 @@ class Following:
         return any([self._send_run(followed) for followed in list(self._followed.values())])
 
     def _send_run(self, followed: _Followed) -> bool:
-        phase = agent_phase(followed.folder)
+        slurms = Watch.concerns(followed.folder)
+        phase = self._slurm.where(followed.folder) if slurms else (*agent_phase(followed.folder), None)
         if phase != followed.phase:
             followed.phase = phase
-            self._send({"run": followed.key, "phase": phase[0], "exit": phase[1]}, b"")
+            self._send({"run": followed.key, "phase": phase[0], "exit": phase[1], "slurm": phase[2]}, b"")
         if phase[0] == "alive":
             self._send_pulse(followed)
         more = False

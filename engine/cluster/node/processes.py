@@ -71,18 +71,6 @@ def boot_id() -> str:
         return ""
 
 
-def children_of(parent: int) -> list[int]:
-    """Return the processes, zombies too, whose parent this is."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(entry.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(entry.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process (prctl(2)); nothing where that is unknown."""
     if sys.platform == "linux":

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from engine.cluster.node import slurm
 from engine.cluster.node.exit_record import killed_record, leave_record, read_record
 from engine.cluster.node.launching import expand, node_folder
 from engine.cluster.node.processes import boot_id, process, process_start
@@ -16,9 +17,11 @@ from engine.cluster.node.remains import Traces, end_all
 SWEEP_SECONDS = 10.0  # a process that has not died by then waits for a device
 
 
-def sweep(tell: object, *, run_dir: str, attempt: int, node: int) -> Mapping[str, Any]:
+def sweep(tell: slurm.Tell, *, run_dir: str, attempt: int, node: int) -> Mapping[str, Any]:
     """Kill what lives of an attempt here, and leave an exit record if there is none; return how many there were."""
     folder = node_folder(expand(run_dir), attempt, node)
+    if slurm.Watch.concerns(folder):  # its processes are elsewhere, and Slurm's
+        return slurm.sweep(tell, run_dir=run_dir, attempt=attempt)
     who: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         who = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
