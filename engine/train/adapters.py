@@ -226,20 +226,30 @@ def _inject(network: nn.Module, config: Any, name: str, seed: int) -> None:
 
 
 def _in_use(network: nn.Module) -> str | None:
-    layer: Any = next(filter(_is_adapted, network.modules()), None)
+    layer: Any = next(_adapted_layers(network), None)
     return None if layer is None or layer.disable_adapters else str(layer.active_adapters[0])
 
 
 def _use(network: nn.Module, name: str | None) -> None:
-    trained = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    """Compute with an adapter, or with none.
+
+    peft's own methods go through all parameters as well, and freeze what they do not compute with; the optimiser holds
+    it here. They take 15 times as long, and recomputation changes adapters twice a block.
+    """
     layer: Any
-    for layer in filter(_is_adapted, network.modules()):
-        layer.enable_adapters(name is not None)
+    for layer in _adapted_layers(network):
+        layer._disable_adapters = name is None
         if name is not None:
-            layer.set_adapter(name)
-    # peft freezes what it does not compute with; here the optimiser holds it.
-    for parameter, trains in trained:
-        parameter.requires_grad_(trains)
+            layer._active_adapter = [name]
+
+
+def _adapted_layers(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers that have adapters, without a look at what is inside of them."""
+    for child in network.children():
+        if _is_adapted(child):
+            yield child
+        else:
+            yield from _adapted_layers(child)
 
 
 def _parameters_of(network: nn.Module, adapter: str) -> dict[str, nn.Parameter]:

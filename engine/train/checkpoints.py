@@ -1,14 +1,17 @@
 """Checkpoints that are complete or absent.
 
-`checkpoints/.tmp-step-N` is written and synced by all ranks, gets a COMPLETE file that lists every file with its size,
-and is then renamed to `step-N`. What is not complete is never loaded, and never removed before a newer one is.
+`checkpoints/.tmp-step-N` is written and synced by all ranks, in each run directory by those that see it, gets a
+COMPLETE file that lists every file with its size, and is renamed to `step-N` when all run directories have come so far.
+What is not complete is never loaded, and none is removed before a newer one has its name everywhere: a kill at any
+moment leaves one that all ranks can load.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,11 @@ from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchChe
 from torch import Tensor
 
 from engine.errors import Refused, RunFailed
-from engine.train import disk_states, durable
+from engine.train import completeness, disk_states, durable
+from engine.train.completeness import UNFINISHED, Key, Offers
 from engine.train.resharding import make_universal, universal_loading
 from engine.train.runtime import Runtime, explained, random_state, restore_random_state
 
-COMPLETE = "COMPLETE"
 STATE = "state.json"
 TENSORS = "tensors.pt"
 
@@ -63,66 +66,73 @@ class _DurableEngine(TorchCheckpointEngine):
 
 
 class Checkpoints:
-    """The checkpoints of one run directory; `save` and `load` are called by all ranks together."""
+    """The checkpoints of a run. All ranks make one, each on its own run directory, and call the same methods together.
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    Arguments:
+        folder: `checkpoints` of the run directory that this rank sees.
+        keep: how many stay, in every run directory the same.
+    """
+
+    def __init__(self, folder: Path, ranks: Runtime, *, keep: int) -> None:
         self.folder = folder
+        self.ranks = ranks
         self.keep = keep
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """Return the newest complete checkpoint, and a sentence on each newer one that had to be passed over."""
-        problems: list[str] = []
-        for folder in self._by_age():
-            problem = _problem(folder)
-            if problem is None:
-                return Checkpoint(folder, _step(folder)), problems
-            problems.append(f"checkpoint {folder.name} is ignored: {problem}.")
-        return None, problems
+        """Return the newest complete checkpoint, and a sentence on each newer one that had to be passed over.
 
-    def save(
-        self, engines: Mapping[str, Any], state: TrainState, tensors: Mapping[str, Tensor], runtime: Runtime
-    ) -> Path:
+        Raises:
+            Refused: if it is split over run directories in another way than the ranks are now.
+        """
+        offers = self._offers()
+        key, problems = completeness.choose(offers, self.ranks.folders)
+        return self._finished(key, offers), problems
+
+    def before(self, step: int, *, floor: int) -> Checkpoint | None:
+        """Return the newest complete checkpoint from before a step and not from before `floor`, if there is one."""
+        offers = self._offers()
+        earlier = (key for key in completeness.common(offers) if floor <= key.step < step)
+        return self._finished(next(earlier, None), offers)
+
+    def save(self, engines: Mapping[str, Any], state: TrainState, tensors: Mapping[str, Tensor]) -> Path:
         """Write a checkpoint of DeepSpeed's engines, by name, and of the state, then remove the oldest ones.
 
-        `tensors` are what else is to be kept; those of rank 0 are.
+        `tensors` are what else is to be kept; those of rank 0 are, and its state.
 
         Raises:
             RunFailed: if it cannot be written; the last complete one is still there.
         """
-        target = self.folder / f"step-{state.step:08d}"
-        temporary = self.folder / f".tmp-{target.name}"
+        ranks = self.ranks
+        document, token = ranks.from_main((asdict(state), secrets.token_hex(8)))
+        key = Key(state.step, token)
+        target = self.folder / key.name
+        temporary = self.folder / f"{UNFINISHED}{key.name}"
         with explained(f"writing checkpoint {target.name}"):
-            if runtime.is_main:
+            if ranks.is_folder_main:
                 self._sweep()
                 temporary.mkdir(parents=True)
-            runtime.barrier()
-            for name, engine in engines.items():
-                engine.checkpoint_engine = _DurableEngine()
-                engine.save_checkpoint(
-                    str(temporary), tag=name, save_latest=False, exclude_frozen_parameters=_leaves_out_frozen(engine)
-                )
-                if disk_states.on_disk(engine):
-                    disk_states.save_states(engine, temporary / name, runtime.rank)
-            own = temporary / f"rank-{runtime.rank}.pt"
-            torch.save(random_state(), own)
-            durable.sync(own)
-            runtime.barrier()
-            if runtime.is_main:
-                durable.write_json(temporary / STATE, asdict(state))
+            ranks.barrier()
+            self._write_shards(engines, temporary)
+            if ranks.folders.are_several:
+                tensors = ranks.tensors_from_main(tensors, keeps=ranks.is_folder_main)
+            ranks.barrier()
+            if ranks.is_folder_main:
+                durable.write_json(temporary / STATE, document)
                 torch.save(dict(tensors), temporary / TENSORS)
                 durable.sync(temporary / TENSORS)
-                sizes = {
-                    str(file.relative_to(temporary)): file.stat().st_size for file in durable.files_below(temporary)
-                }
-                durable.write_json(temporary / COMPLETE, {"step": state.step, "files": sizes})
-                durable.sync_folders(temporary)
+            self._complete(temporary, key, replicated=not any(state.zero_stages.values()))
+            ranks.barrier()
+            # Complete everywhere: what some run directories have named, the others can still name after a kill.
+            if ranks.is_folder_main:
                 durable.replace_folder(temporary, target)
-                self._prune()
-            runtime.barrier()
+            offers = self._offers()
+            if ranks.is_folder_main:
+                self._prune(offers)
+            ranks.barrier()
         return target
 
     def load(
-        self, checkpoint: Checkpoint, engines: Mapping[str, Any], state: TrainState, runtime: Runtime
+        self, checkpoint: Checkpoint, engines: Mapping[str, Any], state: TrainState
     ) -> tuple[TrainState, dict[str, Tensor]]:
         """Put engines and random generators back and return state and tensors; `state` is what a run starts with.
 
@@ -133,42 +143,70 @@ class Checkpoints:
             Refused: if the checkpoint was made with another ZeRO stage, precision or other networks.
             RunFailed: if it cannot be read.
         """
+        ranks = self.ranks
         saved = _state(checkpoint.folder)
         _require_same_layout(saved, state, checkpoint.folder)
-        same_ranks = saved.world_size == runtime.world_size
+        same_ranks = saved.world_size == ranks.world_size
         with explained(f"loading checkpoint {checkpoint.folder.name}"):
             for name, engine in engines.items():
                 reshards = not same_ranks and saved.zero_stages[name] > 0
-                _load_engine(engine, checkpoint.folder, name, runtime, reshards=reshards)
+                _load_engine(engine, checkpoint.folder, name, ranks, reshards=reshards)
             if same_ranks:
-                own = checkpoint.folder / f"rank-{runtime.rank}.pt"
+                own = checkpoint.folder / _of_rank(ranks.rank)
                 restore_random_state(torch.load(own, weights_only=True))
             tensors: dict[str, Tensor] = torch.load(checkpoint.folder / TENSORS, weights_only=True)
         return saved, tensors
 
-    def before(self, step: int, *, floor: int) -> Checkpoint | None:
-        """Return the newest complete checkpoint from before a step and not from before `floor`, if there is one."""
-        return next(
-            (
-                Checkpoint(folder, _step(folder))
-                for folder in self._by_age()
-                if floor <= _step(folder) < step and _problem(folder) is None
-            ),
-            None,
-        )
+    def _write_shards(self, engines: Mapping[str, Any], temporary: Path) -> None:
+        """Write what this rank has of the engines, and its random generators."""
+        ranks = self.ranks
+        for name, engine in engines.items():
+            engine.checkpoint_engine = _DurableEngine()
+            # Weights that all ranks have alike are saved by rank 0: in each run directory, by whoever is first there.
+            engine.save_non_zero_checkpoint |= ranks.is_folder_main
+            engine.save_checkpoint(
+                str(temporary), tag=name, save_latest=False, exclude_frozen_parameters=_leaves_out_frozen(engine)
+            )
+            if disk_states.on_disk(engine):
+                disk_states.save_states(engine, temporary / name, ranks.rank)
+        own = temporary / _of_rank(ranks.rank)
+        torch.save(random_state(), own)
+        durable.sync(own)
 
-    def _by_age(self) -> list[Path]:
-        return sorted((path for path in self.folder.glob("step-*") if path.is_dir()), key=_step, reverse=True)
+    def _complete(self, temporary: Path, key: Key, *, replicated: bool) -> None:
+        ranks = self.ranks
+        sizes = ranks.from_all(completeness.sizes(temporary) if ranks.is_folder_main else None)
+        if ranks.is_folder_main:
+            places = ranks.folders.by_main()
+            parts = [(place, sizes[main]) for main, place in places.items()]
+            completeness.write(temporary, key, parts, list(places).index(ranks.rank), replicated)
+
+    def _offers(self) -> Offers:
+        """Return what each run directory holds. No rank gets it before all folders' mains have come here."""
+        ranks = self.ranks
+        offers = ranks.from_all(completeness.offer(self.folder) if ranks.is_folder_main else None)
+        return {main: offers[main] for main in ranks.folders.by_main()}
+
+    def _finished(self, key: Key | None, offers: Offers) -> Checkpoint | None:
+        """Return a checkpoint that is complete everywhere, with its name where a kill came before that."""
+        if key is None:
+            return None
+        ranks, folder = self.ranks, self.folder / key.name
+        held = offers[ranks.rank].of(key) if ranks.is_folder_main else None
+        if held is not None and not held.is_finished:
+            durable.replace_folder(self.folder / held.folder, folder)
+        ranks.barrier()
+        return Checkpoint(folder, key.step)
 
     def _sweep(self) -> None:
         """Remove what a killed writer left."""
-        for left in (*self.folder.glob(".tmp-*"), *self.folder.glob(".old-*")):
+        for left in (*self.folder.glob(f"{UNFINISHED}*"), *self.folder.glob(".old-*")):
             shutil.rmtree(left, ignore_errors=True)
 
-    def _prune(self) -> None:
-        complete = [folder for folder in self._by_age() if _problem(folder) is None]
-        for folder in self._by_age():
-            if folder not in complete[: self.keep]:
+    def _prune(self, offers: Offers) -> None:
+        kept = {key.name for key in completeness.common(offers)[: self.keep]}
+        for folder in self.folder.glob("step-*"):
+            if folder.is_dir() and folder.name not in kept:
                 durable.remove_folder(folder)
 
 
@@ -177,7 +215,8 @@ def _load_engine(engine: Any, folder: Path, name: str, runtime: Runtime, *, resh
     if disk_states.on_disk(engine):
         disk_states.require_same_ranks(folder, same_ranks=not reshards)
     if reshards:
-        tag = runtime.from_main(make_universal(folder, name) if runtime.is_main else None)
+        tag = runtime.from_main(make_universal(folder, name) if runtime.is_folder_main else None)
+        runtime.barrier()
         with universal_loading(engine):
             path, _ = engine.load_checkpoint(str(folder), tag=tag, load_module_strict=strict)
     else:
@@ -223,26 +262,6 @@ def _require_same_layout(saved: TrainState, state: TrainState, folder: Path) -> 
         )
 
 
-def _step(folder: Path) -> int:
-    digits = folder.name.removeprefix("step-")
-    return int(digits) if digits.isdecimal() else -1
-
-
-def _problem(folder: Path) -> str | None:
-    """Return why a checkpoint cannot be used, or None if it can."""
-    try:
-        files = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["files"]
-        return next(_differences(folder, files), None)
-    except FileNotFoundError:
-        return "it has no COMPLETE file"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "its COMPLETE file is damaged"
-
-
-def _differences(folder: Path, files: dict[str, int]) -> Iterator[str]:
-    for name, size in files.items():
-        file = folder / name
-        if not file.is_file():
-            yield f"{name} is missing"
-        elif file.stat().st_size != size:
-            yield f"{name} has {file.stat().st_size} bytes instead of {size}"
+def _of_rank(rank: int) -> str:
+    """Return the file of a rank's random generators."""
+    return f"rank-{rank}.pt"

@@ -19,6 +19,7 @@ from engine.spec.sections import Data
 from engine.train import durable, models
 from engine.train.batches import Row
 from engine.train.evaluation import Question
+from engine.train.folders import copy_from_main
 from engine.train.runtime import Runtime
 
 _Item = TypeVar("_Item")
@@ -95,7 +96,7 @@ def load_tokenizer(spec: TrainedSpec, run_dir: Path, ranks: Runtime) -> Any:
         folder = run_dir / "tokenizer"
         if ranks.is_main and not folder.is_dir():
             _train_tokenizer(spec, folder)
-        ranks.barrier()
+        copy_from_main(folder, ranks)
     tokenizer = models.load_tokenizer(folder)
     set_template(tokenizer, spec.data.template)
     return tokenizer

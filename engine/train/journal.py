@@ -1,44 +1,46 @@
-"""What rank 0 tells of a run: facts to the fact files, a line a step to people, a pulse to its agent."""
+"""What a rank tells of a run: to its agent where it is; rank 0 also facts to their files, a line a step to us."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from engine.errors import PlumblineError
+from engine.telemetry.progress import ProgressMark
 from engine.telemetry.records import Level
 from engine.telemetry.writer import TelemetryWriter
 from engine.train.evaluation import Sample
 from engine.train.runtime import first_line
 
-_PULSE_SECONDS = 1.0
-
 
 class Journal:
-    """The telemetry of one attempt. On ranks other than 0 it says nothing."""
+    """The telemetry of one attempt. On ranks other than 0 it only marks where they are."""
 
     def __init__(self, run_dir: Path, attempt: int, *, speaks: bool) -> None:
         self.attempt = attempt
         self._writer = TelemetryWriter(run_dir, attempt) if speaks else None
-        self._progress = run_dir / f"attempt-{attempt}" / "progress.json"
-        self._pulse = -math.inf
+        self._progress = ProgressMark.of_environment()
         self._total_steps = 0
-        if speaks:
-            self._progress.parent.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._progress.close()
         if self._writer is not None:
             self._writer.close()
+
+    @property
+    def step(self) -> int:
+        """The step that was marked last; 0 before the first."""
+        return self._progress.step
+
+    def mark(self, step: int, phase: str) -> None:
+        """A phase of a step begins on this rank. It costs microseconds: an agent tells slow ranks from frozen ones."""
+        self._progress.mark(step, phase)
 
     def flush(self) -> None:
         """Wait until all facts are in their files."""
@@ -83,17 +85,6 @@ class Journal:
             message = str(error) if isinstance(error, PlumblineError) else first_line(error)
             details = "".join(traceback.format_exception(error))
             self._writer.event("failed", message, Level.ERROR, None, traceback=details)
-
-    def pulse(self, step: int, phase: str) -> None:
-        """Leave a sign of life, at most once a second: an agent cannot otherwise tell a frozen rank from a slow one."""
-        now = time.time()
-        if self._writer is None or now - self._pulse < _PULSE_SECONDS:
-            return
-        self._pulse = now
-        document = {"time": now, "step": step, "total_steps": self._total_steps, "phase": phase, "pid": os.getpid()}
-        temporary = self._progress.with_suffix(".tmp")
-        temporary.write_text(json.dumps(document), encoding="utf-8")
-        temporary.replace(self._progress)
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -15,9 +15,10 @@ from torch import Tensor
 from engine.errors import ExitCode, RunFailed
 from engine.spec.models import TrainedSpec
 from engine.telemetry.records import Level
-from engine.train import runtime
+from engine.train import folders, runtime
 from engine.train.checkpoints import Checkpoint, Checkpoints, TrainState
 from engine.train.evaluation import Evaluation
+from engine.train.exhaustion import exhausted
 from engine.train.health import Finding, HealthRules
 from engine.train.journal import Journal
 from engine.train.learner import Learner
@@ -46,12 +47,20 @@ def run(spec: TrainedSpec, run_dir: Path, attempt: int, make_trainer: MakeTraine
     stop.listen()
     with Journal(run_dir, attempt, speaks=runtime.is_main_process()) as journal:
         try:
+            journal.mark(0, "meet")
             ranks = runtime.start(spec.train.timeout_seconds)
-            runtime.require_shared(run_dir, ranks)
+            ranks = folders.learned(run_dir, ranks)
+            if ranks.folders.are_several:
+                places = " and ".join(map(str, ranks.folders.by_main().values()))
+                journal.event("folders", f"The run directory is not shared: {places} keep their parts of checkpoints.")
             runtime.seed_everything(spec.seed)
+            journal.mark(0, "build")
             return make_trainer(spec, run_dir, ranks, journal).train(stop)
         except BaseException as error:
-            journal.failed(error)
+            full = exhausted(error, journal.step)
+            journal.failed(full or error)
+            if full is not None:
+                raise full from error
             raise
 
 
@@ -83,7 +92,7 @@ class Trainer(ABC):
 
     def __init__(self, spec: TrainedSpec, run_dir: Path, ranks: Runtime, journal: Journal) -> None:
         self.spec, self.run_dir, self.ranks, self.journal = spec, run_dir, ranks, journal
-        self.checkpoints = Checkpoints(run_dir / "checkpoints", keep=spec.train.keep_checkpoints)
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", ranks, keep=spec.train.keep_checkpoints)
         self._origin = Origin(spec, run_dir, journal.attempt) if ranks.is_main else None
         self.health = HealthRules(spec.train.health, kl_target=self.kl_target)
         self.state: TrainState
@@ -121,6 +130,7 @@ class Trainer(ABC):
         """Take all steps that are left, export, and return the exit code."""
         train = self.spec.train
         self.state = self._fresh_state()
+        self.journal.mark(0, "resume")
         # Each rank drops other units.
         runtime.seed_everything(self.spec.seed + self.ranks.rank)
         self._resume()
@@ -137,6 +147,7 @@ class Trainer(ABC):
                 # What is in the networks is worth nothing: the last checkpoint stays the newest.
                 return self._stopped("paused", step, "by a health rule")
             if last:
+                self.journal.mark(step, "settle")
                 with explained("measuring what the export holds"):
                     self.state = replace(self.state, settled=self.settle())
             due = train.checkpoint_every and step % train.checkpoint_every == 0
@@ -146,6 +157,7 @@ class Trainer(ABC):
                 return self._stopped("paused", step, "by a health rule")
             if stopping and not last:
                 return self._stopped("stopped", step, f"by {stop.signal or 'another rank'}")
+        self.journal.mark(self.state.step, "export")
         self.export()
         self.journal.event("finished", f"Finished: {self.total_steps} steps.", step=self.total_steps)
         return ExitCode.DONE
@@ -190,7 +202,7 @@ class Trainer(ABC):
         return {name: learner.engine for name, learner in self.learners.items()}
 
     def _resume(self) -> None:
-        found, problems = self.ranks.from_main(self.checkpoints.newest() if self.ranks.is_main else None)
+        found, problems = self.checkpoints.newest()
         for problem in problems:
             self.journal.event("warning", problem, level=Level.WARNING)
         if found is None:
@@ -204,7 +216,7 @@ class Trainer(ABC):
             self.state = replace(self.state, rows=fresh.rows)
 
     def _load(self, checkpoint: Checkpoint) -> TrainState:
-        state, tensors = self.checkpoints.load(checkpoint, self._engines(), self.state, self.ranks)
+        state, tensors = self.checkpoints.load(checkpoint, self._engines(), self.state)
         told = list(self.recall(Remembered(state.own, tensors)))
         if state.world_size != self.ranks.world_size:
             told.append(
@@ -218,6 +230,7 @@ class Trainer(ABC):
 
     def _step(self, step: int, stop: StopRequest) -> tuple[bool, list[Finding]]:
         began = time.perf_counter()
+        self.journal.mark(step, "data")
         with explained(f"training step {step}"):
             outcome = self.take_step(step, stop)
         state, train = self.state, self.spec.train
@@ -225,7 +238,6 @@ class Trainer(ABC):
             state, step=step, rows_seen=state.rows_seen + outcome.rows, tokens=state.tokens + outcome.tokens
         )
         seconds = time.perf_counter() - began
-        self.journal.pulse(step, "train")
         if step % train.log_every == 0 or step == self.total_steps:
             self.journal.metrics(
                 step,
@@ -242,7 +254,7 @@ class Trainer(ABC):
         return outcome.stops, self.health.observe(step, outcome.metrics)
 
     def _evaluate(self, step: int) -> list[Finding]:
-        self.journal.pulse(step, "evaluate")
+        self.journal.mark(step, "evaluate")
         with explained(f"evaluating at step {step}"):
             evaluation, rows = self.evaluate(step)
         for sample in evaluation.samples:
@@ -277,7 +289,7 @@ class Trainer(ABC):
             message = f"Rolled back already as often as health.most_rollbacks allows ({most}), so the run pauses."
             self.journal.event("health", message, level=Level.ERROR, step=step)
             return False
-        found = self.ranks.from_main(self._last_good(since) if self.ranks.is_main else None)
+        found = self._last_good(since)
         if found is None:
             message = f"There is no checkpoint from before step {since} to go back to, so the run pauses."
             self.journal.event("health", message, level=Level.ERROR, step=step)
@@ -299,12 +311,12 @@ class Trainer(ABC):
         return self.checkpoints.before(since - 1, floor=floor) or self.checkpoints.before(since, floor=floor)
 
     def _checkpoint(self, step: int) -> None:
-        self.journal.pulse(step, "checkpoint")
+        self.journal.mark(step, "checkpoint")
         # What a resumed attempt will not measure again must be in the files before the checkpoint is.
         self.journal.flush()
         remembered = self.remember()
         self.state = replace(self.state, own=remembered.values, health=self.health.state())
-        folder = self.checkpoints.save(self._engines(), self.state, remembered.tensors, self.ranks)
+        folder = self.checkpoints.save(self._engines(), self.state, remembered.tensors)
         path = str(folder.relative_to(self.run_dir))
         self.journal.event("checkpoint", f"Saved {path}.", step=step, path=path)
 

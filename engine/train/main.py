@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import ExitCode, PlumblineError, Refused
+from engine.errors import ExitCode, PlumblineError, Refused, Unforeseen
 from engine.spec.loading import load_spec
 from engine.spec.models import TrainedSpec
 from engine.spec.references import require_none
@@ -58,9 +58,12 @@ def _outcome(spec: TrainedSpec, run_dir: Path, attempt: int) -> int:
     except KeyboardInterrupt:  # before the loop listens to signals
         return ExitCode.INTERRUPTED
     except BaseException as error:
-        if os.environ.get("PLUMBLINE_DEBUG") == "1":
+        foreseen = isinstance(error, PlumblineError) and not isinstance(error, Unforeseen)
+        if not foreseen or os.environ.get("PLUMBLINE_DEBUG") == "1":
+            # Above the one line, for whoever is to mend the program.
             traceback.print_exc()
-        told = str(error) if isinstance(error, PlumblineError) else f"{type(error).__name__}: {error}"
+        first = next(iter(str(error).splitlines()), "")
+        told = str(error) if isinstance(error, PlumblineError) else f"{type(error).__name__}: {first}"
         print(f"error: {' '.join(told.split())}", file=sys.stderr)
         return int(error.exit_code if isinstance(error, PlumblineError) else ExitCode.RUN_FAILED)
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
-import socket
 import sys
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed import distributed_c10d
 
-from engine.errors import PlumblineError, Refused, RunFailed, Unreachable
-
-# How long a network file system may take to show a new file to another node.
-_VISIBLE_SECONDS = 5.0
+from engine.errors import PlumblineError, RunFailed, Unforeseen, Unreachable
+from engine.train.devices import nccl_failure, take_gpu
+from engine.train.folders import ALONE, Folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +30,17 @@ class Runtime:
     local_rank: int
     world_size: int
     device: torch.device
+    folders: Folders = ALONE
 
     @property
     def is_main(self) -> bool:
         """Whether this is rank 0, which writes what exists once."""
         return self.rank == 0
+
+    @property
+    def is_folder_main(self) -> bool:
+        """Whether this is the lowest rank that sees its run directory, which writes what each of these has."""
+        return self.folders.mains[self.rank] == self.rank
 
     def sum(self, *values: float) -> list[float]:
         """Return each value summed over the ranks, in float64."""
@@ -57,6 +59,17 @@ class Runtime:
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
+
+    def tensors_from_main(self, tensors: Mapping[str, Tensor], *, keeps: bool) -> dict[str, Tensor]:
+        """Return rank 0's tensors, on the CPU, on each rank that `keeps` them; they travel one at a time."""
+        kept: dict[str, Tensor] = {}
+        for name, shape, kind in self.from_main([(name, each.shape, each.dtype) for name, each in tensors.items()]):
+            own = tensors[name] if self.is_main else torch.empty(shape, dtype=kind)
+            travelling = own.to(self.device).contiguous()
+            dist.broadcast(travelling, src=0)
+            if keeps:
+                kept[name] = travelling.cpu()
+        return kept
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -86,12 +99,13 @@ def start(timeout_seconds: int) -> Runtime:
 
     Raises:
         Unreachable: if rank 0 cannot be reached, or not all ranks come in time.
+        Refused: if this rank has no GPU where it is to compute on one.
+        RunFailed: if its GPU is taken or broken.
+        RuntimeError: torch's own, if the memory of its GPU is full.
     """
     cuda = os.environ["DS_ACCELERATOR"] == "cuda"
     rank, local_rank, world_size = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
+    device = take_gpu(local_rank) if cuda else torch.device("cpu")
     timeout = timedelta(seconds=timeout_seconds)
     # DeepSpeed makes further groups without naming a timeout; these are what they get.
     vars(distributed_c10d).update(default_pg_timeout=timeout, default_pg_nccl_timeout=timeout)
@@ -100,12 +114,17 @@ def start(timeout_seconds: int) -> Runtime:
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         dist.init_process_group(
-            "nccl" if cuda else "gloo", store=store, rank=rank, world_size=world_size, timeout=timeout
+            "nccl" if cuda else "gloo",
+            store=store,
+            rank=rank,
+            world_size=world_size,
+            timeout=timeout,
+            device_id=device if cuda else None,  # without it NCCL guesses one by the rank
         )
     except (dist.DistError, RuntimeError, ValueError) as error:
-        raise _meeting_failure(error, where, world_size, timeout_seconds) from error
+        raise nccl_failure(str(error)) or _meeting_failure(error, where, world_size, timeout_seconds) from error
     _start_deepspeed(timeout)
-    return Runtime(rank, local_rank, world_size, device)
+    return Runtime(rank, local_rank, world_size, device, Folders.one(world_size))
 
 
 def _start_deepspeed(timeout: timedelta) -> None:
@@ -165,35 +184,9 @@ def explained(doing: str) -> Iterator[None]:
             raise RunFailed(
                 f"lost contact with another rank while {doing}.", hint="Its own log says why it ended."
             ) from error
-        raise RunFailed(f"{type(error).__name__} while {doing}: {first_line(error)}") from error
+        raise Unforeseen(f"{type(error).__name__} while {doing}: {first_line(error)}") from error
     except Exception as error:
-        raise RunFailed(f"{type(error).__name__} while {doing}: {first_line(error)}") from error
-
-
-def require_shared(folder: Path, runtime: Runtime) -> None:
-    """Check that all ranks see the same folder.
-
-    Raises:
-        Refused: if some rank does not see what rank 0 writes.
-    """
-    token = runtime.from_main(secrets.token_hex(8))
-    file = folder / f".shared-{token}"
-    if runtime.is_main:
-        file.write_text(token)
-    runtime.barrier()
-    deadline = time.monotonic() + _VISIBLE_SECONDS
-    while not (seen := file.is_file()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    views = runtime.from_all((socket.gethostname(), seen))
-    if runtime.is_main:
-        file.unlink()
-    blind = [f"rank {rank} ({host})" for rank, (host, sees) in enumerate(views) if not sees]
-    if blind:
-        raise Refused(
-            f"the run directory is not shared: {', '.join(blind)} cannot see what rank 0 ({views[0][0]}) writes.",
-            hint="Put the work directory on a file system that all nodes mount.",
-            where=str(folder),
-        )
+        raise Unforeseen(f"{type(error).__name__} while {doing}: {first_line(error)}") from error
 
 
 def seed_everything(seed: int) -> None:

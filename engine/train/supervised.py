@@ -60,10 +60,12 @@ class SupervisedTrainer(Trainer):
             width=self.objective.width,
         )[ranks.rank]
         for index, part in enumerate(parts):
+            self.journal.mark(step, "forward_backward")
             sums = self.objective.sums(learner.engine, part)
             for name, value in sums.items():
                 totals[name] = totals.get(name, 0) + value.detach()
             learner.backward(sums["loss"] / weight, last=index == len(parts) - 1)
+        self.journal.mark(step, "step")
         *summed, stops = ranks.sum(*map(float, totals.values()), stop.requested)
         means = {name: value / weight for name, value in zip(totals, summed, strict=True)}
         if train.precision != "fp16":  # which may overflow, and skips the step then

@@ -1,13 +1,15 @@
 """Ranks in a fraction of a second: a process that has imported torch and DeepSpeed once, and forks.
 
 Run as a program it reads one JSON command a line and answers with one JSON line each:
-    {"start": [{"rank": R, "run_dir": DIR, "log": FILE}, …], "spec": FILE, "world": W} → [pids]
+    {"start": [{"rank": R, "run_dir": DIR, "log": FILE, "dies": N}, …], "spec": FILE, "world": W} → [pids];
+        a rank that `dies` is killed before the Nth time that it syncs, renames or removes files
     {"wait": [pids], "seconds": S} → [exit codes], negative for signals; what is left after S seconds is killed
 It never starts a thread, so that its forks are whole.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -15,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -70,15 +72,31 @@ class ForkServer:
         return json.loads(self._process.stdout.readline())
 
     def start(
-        self, spec: Path, run_dir: Path, *, world: int, ranks: Sequence[int] | None = None, apart: bool = False
+        self,
+        spec: Path,
+        run_dir: Path,
+        *,
+        world: int,
+        ranks: Sequence[int] | None = None,
+        apart: bool = False,
+        dies: Mapping[int, int] | None = None,
     ) -> Job:
-        """Start `world` ranks, or only some of them; `apart` gives each rank but 0 another run directory."""
+        """Start `world` ranks, or only some of them.
+
+        apart: gives each rank but 0 another run directory.
+        dies: kills ranks at a moment when they write files, by rank.
+        """
         chosen = list(range(world) if ranks is None else ranks)
         folders = [run_dir / f"apart-{rank}" if apart and rank else run_dir for rank in chosen]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         starts = [
-            {"rank": rank, "run_dir": str(folder), "log": str(run_dir / f"rank-{rank}.log")}
+            {
+                "rank": rank,
+                "run_dir": str(folder),
+                "log": str(run_dir / f"rank-{rank}.log"),
+                "dies": (dies or {}).get(rank),
+            }
             for rank, folder in zip(chosen, folders, strict=True)
         ]
         return Job(self, self.ask({"start": starts, "spec": str(spec), "world": world}), run_dir)
@@ -92,13 +110,34 @@ def _free_port() -> int:
 
 
 def _become_rank(start: Mapping[str, Any], spec: str, environ: Mapping[str, str]) -> None:
+    from engine.telemetry.progress import FOLDER_VARIABLE
     from engine.train.main import train
 
-    os.environ.update(environ, RANK=str(start["rank"]), LOCAL_RANK=str(start["rank"]))
+    own = {"RANK": str(start["rank"]), "LOCAL_RANK": str(start["rank"]), FOLDER_VARIABLE: start["run_dir"]}
+    os.environ.update(environ, **own)
     log = os.open(start["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if start["dies"] is not None:
+        _kill_when_it_writes(start["dies"])
     train(Path(spec), Path(start["run_dir"]))
+
+
+def _kill_when_it_writes(count: int) -> None:
+    from engine.train import durable
+
+    effects = itertools.count(1)
+
+    def wrapped(function: Callable[..., None]) -> Callable[..., None]:
+        def counted(*arguments: Any) -> None:
+            if next(effects) == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            function(*arguments)
+
+        return counted
+
+    for name in ("sync", "write_json", "sync_folders", "replace_folder", "remove_folder"):
+        setattr(durable, name, wrapped(getattr(durable, name)))
 
 
 def _start(command: Mapping[str, Any]) -> list[int]:

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from engine.train import durable
-from engine.train.checkpoints import COMPLETE, Checkpoints
+from engine.train.checkpoints import Checkpoint, Checkpoints
+from engine.train.completeness import COMPLETE
+from engine.train.folders import ALONE
+
+
+class Rank:
+    """A rank alone, as far as a look for checkpoints asks others."""
+
+    rank, is_folder_main, folders = 0, True, ALONE
+
+    def from_all(self, value: Any) -> list[Any]:
+        return [value]
+
+    def barrier(self) -> None:
+        pass
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    return Checkpoints(folder, cast(Any, Rank()), keep=2).newest()
 
 
 def make(folder: Path, step: int) -> Path:
@@ -44,13 +63,13 @@ def test_the_newest_is_by_number_and_unfinished_ones_do_not_count(tmp_path: Path
     make(tmp_path, 900)
     make(tmp_path, 100_000_000)
     make(tmp_path, 20).rename(tmp_path / ".tmp-step-00000020")
-    found, problems = Checkpoints(tmp_path, keep=2).newest()
+    found, problems = newest(tmp_path)
     assert found is not None
     assert (found.step, problems) == (100_000_000, [])
 
 
 def test_an_empty_or_missing_folder_has_none(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "checkpoints", keep=2).newest() == (None, [])
+    assert newest(tmp_path / "checkpoints") == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +85,7 @@ def test_an_empty_or_missing_folder_has_none(tmp_path: Path) -> None:
 def test_a_damaged_one_is_passed_over_and_named(tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path, 10)
     damage(make(tmp_path, 20))
-    found, problems = Checkpoints(tmp_path, keep=2).newest()
+    found, problems = newest(tmp_path)
     assert found is not None
     assert found.step == 10
     assert len(problems) == 1

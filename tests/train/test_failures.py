@@ -64,14 +64,6 @@ def test_a_rank_that_never_comes_is_counted(server: ForkServer, make_spec: MakeS
     assert "only 1/2 ranks came within 2 s" in last_line(job)
 
 
-def test_ranks_that_do_not_share_the_run_directory_are_named(
-    server: ForkServer, make_spec: MakeSpec, tmp_path: Path
-) -> None:
-    job = server.start(make_spec(), tmp_path / "run", world=2, apart=True)
-    assert job.wait() == [4, 4]
-    assert "the run directory is not shared: rank 1 (" in last_line(job)
-
-
 def test_a_missing_model_and_a_missing_file_are_named(server: ForkServer, make_spec: MakeSpec, tmp_path: Path) -> None:
     job = server.start(make_spec(model={"path": str(tmp_path / "no-model")}), tmp_path / "one", world=1)
     assert job.wait() == [3]

@@ -93,7 +93,7 @@ class PpoTrainer(Trainer):
         )
         self.rollout = Rollout(networks, tokenizer, limits, micro_batch_size=spec.train.micro_batch_size, ranks=ranks)
         ptx = load_examples(spec.ptx.data, tokenizer, "train") if spec.ptx is not None else []
-        self.update = Update(spec, networks, ptx, pad_id=tokenizer.pad_token_id, ranks=ranks)
+        self.update = Update(spec, networks, ptx, pad_id=tokenizer.pad_token_id, ranks=ranks, mark=self.journal.mark)
         decay = spec.ppo.ema_decay
         self.average = MovingAverage(networks.policy_parameters(), decay) if decay is not None else None
 
@@ -102,11 +102,11 @@ class PpoTrainer(Trainer):
         spec, phases = self.spec, _Phases()
         rows = self.data.batch(self.state.rows_seen, spec.rollout.prompts)
         prompts = [prompt for prompt in rows for _ in range(spec.rollout.samples_per_prompt)]
-        self.journal.pulse(step, "generate")
+        self.journal.mark(step, "generate")
         with phases.timed("generate_seconds"):
             seeds = [episode_seed(spec.seed, step, number) for number in range(len(prompts))]
             episodes = self.rollout.sample(prompts, seeds)
-        self.journal.pulse(step, "score")
+        self.journal.mark(step, "score")
         with phases.timed("score_seconds"):
             composed = self._judged(episodes, learn=True)
             scored = self.rollout.score(episodes)
@@ -115,7 +115,6 @@ class PpoTrainer(Trainer):
             episodes, scored, composed.scores, groups, kl_coef=self.controller.kl_coef, settings=spec.ppo
         )
         self._latest = episodes, composed, _divergences(scored.log_probs, scored.ref_log_probs)
-        self.journal.pulse(step, "train")
         with phases.timed("train_seconds"):
             policy_lr = self.learning_rate(spec.train.lr, step)
             critic_lr = self.learning_rate(spec.critic.lr or spec.train.lr, step)

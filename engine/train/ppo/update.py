@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -58,8 +58,9 @@ class Update:
         *,
         pad_id: int,
         ranks: Runtime,
+        mark: Callable[[int, str], None],
     ) -> None:
-        self._spec, self._networks, self._pad_id, self._ranks = spec, networks, pad_id, ranks
+        self._spec, self._networks, self._pad_id, self._ranks, self._mark = spec, networks, pad_id, ranks, mark
         rows = rows_of(ptx, spec.ptx.data) if spec.ptx is not None else []
         self._ptx = Stream(rows, spec.seed) if rows else None
         self.ptx_rows_seen = 0  # the cursor of the PTX data
@@ -75,6 +76,7 @@ class Update:
         totals: dict[str, float] = defaultdict(float)
         stops = False
         for minibatch in self._minibatches(experience, step):
+            self._mark(step, "update")
             sums = self._minibatch(minibatch, rates, stop)
             stops |= sums.pop("stops") > 0
             for name, value in sums.items():
