@@ -42,6 +42,7 @@ class RankEnd:
     tail: str = ""  # end of its log
     slot: int | None = None
     step: int | None = None  # that it was in
+    disk_free_bytes: int | None = None  # of the run directory's disk at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def _rank_end(first: Mapping[str, Any]) -> RankEnd:
         return None if value is None else int(value)
 
     tail = str(first.get("tail") or "")
-    return RankEnd(int(first["rank"]), number("code"), number("signal"), tail, number("slot"), number("step"))
+    code, signal, slot, step = (number(key) for key in ("code", "signal", "slot", "step"))
+    return RankEnd(int(first["rank"]), code, signal, tail, slot, step, number("disk_free_bytes"))
 
 
 @dataclass(frozen=True, slots=True)

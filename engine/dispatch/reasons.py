@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.dispatch.observation import RankEnd
 
+FULL_DISK_BYTES = 1 << 20  # with less, what a rank has to write does not fit
 _LONGEST = 240  # characters of a log line that a reason quotes
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MEMORY = re.compile(r"^error: (CUDA out of memory at step .*?)\s*$", re.MULTILINE)
@@ -49,6 +50,8 @@ def rank_failed(host: str, end: RankEnd) -> str:
     memory = _MEMORY.search(end.tail)
     if memory is not None:
         return f"rank {end.rank} ({place}): {memory[1]}"
+    if end.disk_free_bytes is not None and end.disk_free_bytes < FULL_DISK_BYTES:
+        return f"rank {end.rank} ({place}) {how}: the disk of {host} is full; free some, and resume it."
     last_words = telling_line(end.tail)
     at = "" if end.step is None or end.signal is None else f" at step {end.step}"
     return f"rank {end.rank} ({place}) {how}{at}" + (f": {last_words}" if last_words else ".")

@@ -305,3 +305,14 @@ def test_a_process_that_is_gone_or_only_a_zombie_has_no_start() -> None:
     child.wait()
     assert process_start(child.pid) is None
     assert process_start(os.getpid()) == process_start(os.getpid()) is not None
+
+
+def test_it_ends_when_a_later_attempt_has_come_to_its_run_directory(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run" / "attempt-1" / "node-0"
+    folder.mkdir(parents=True)
+    share = Share(folder, "import time; time.sleep(60)")
+    assert share.start() == 0
+    (tmp_path / "run" / "attempt-2").mkdir()
+    assert share.exit()["why"] == "stopped"

@@ -37,6 +37,16 @@ def test_it_names_rank_node_and_how() -> None:
     assert rank_failed("n1", RankEnd(3, None, 9)) == "rank 3 (n1) was killed by SIGKILL."
     assert rank_failed("n1", RankEnd(3, None, None, "error: y")) == "rank 3 (n1) could not be started: error: y"
 
+    assert rank_failed("n1", RankEnd(3, None, 9, slot=1, step=7)) == "rank 3 (n1, slot 1) was killed by SIGKILL at step 7."
+
+
+def test_memory_and_disks_that_ran_out_are_told_first() -> None:
+    words = "CUDA out of memory at step 412: tried to allocate 2.0 GB; of 79.1 GB, 71.0 GB were weights"
+    end = RankEnd(37, 1, None, f"Traceback …\nerror: {words}\n", slot=5, step=412)
+    assert rank_failed("node-5", end) == f"rank 37 (node-5, slot 5): {words}"
+    full = RankEnd(0, 1, None, "warning: the checkpoint o", slot=0, disk_free_bytes=4096)
+    assert rank_failed("n1", full).endswith("exited with code 1: the disk of n1 is full; free some, and resume it.")
+
 
 @pytest.mark.parametrize("document", [{}, {"why": "?"}, {"why": "ok"}, {"why": "ok", "time": "x"}, [], 3])
 def test_a_damaged_exit_record_is_no_record(document: object) -> None:

@@ -238,6 +238,8 @@ class Agent:
         if now - self._beat_at < HEARTBEAT_SECONDS:
             return
         self._beat_at = now
+        if self._is_superseded():
+            self._wish = "TERM"
         if now - self._fresh_at > FRESH_SECONDS:
             self._fresh_at = now
             leases.keep_fresh(self._held)
@@ -247,6 +249,12 @@ class Agent:
         # A disk that is full now may not be so later; the companion sees that the file grows old.
         with contextlib.suppress(OSError):
             write_json(self._folder / "heartbeat.json", pulse, durable=False)
+
+    def _is_superseded(self) -> bool:
+        """Whether a later attempt has come to this run directory: this one was given up while nobody could reach it."""
+        attempt = self._folder.parent
+        number = attempt.name.rpartition("-")[2]
+        return number.isdigit() and (attempt.parent / f"attempt-{int(number) + 1}").exists()
 
     def _standing(self, rank: _Rank) -> dict[str, Any]:
         found, progress = process(rank.pid), read_progress(progress_file(self._folder, rank.number))
@@ -278,6 +286,7 @@ class Agent:
                 "step": progress.step if progress is not None else None,
                 "code": code if code >= 0 else None,
                 "signal": -code if code < 0 else None,
+                "disk_free_bytes": _free_bytes(self._folder),
                 "tail": _tail(self._folder / f"rank-{self._first.number}.log"),
             }
         ended = {rank.number: rank.ended for rank in self._ranks}
@@ -291,6 +300,14 @@ def _tail(path: Path) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
 
 
 def _take_slots(folder: Path, job: Mapping[str, Any]) -> list[int] | None:
