@@ -79,10 +79,10 @@ class Line:
         self._waiting = waiting
         self.links = {self._nodes.link(node) for each in waiting.values() for node in each.nodes}
         standing = self._nodes.standing()
-        asked = []
+        asked, parents = [], experiments.dependencies(self._store)
         for identity, each in by_id.items():
             if not self._away(queued[identity], each, standing, now):
-                asked.append(self._queued(queued[identity], each))
+                asked.append(self._queued(queued[identity], each, parents))
         running = [self._running(run, experiment, now) for experiment in unfinished if (run := runs.get(experiment.id))]
         running += [Running(name, slots, began_at=now) for name, slots in left.items()]
         begins: dict[str, tuple[Seat, ...]] = {}
@@ -139,11 +139,12 @@ class Line:
                     finished.append((like, seconds))
         waiting.seconds = expected_seconds(waiting.spec, ranks, finished)
 
-    def _queued(self, experiment: Experiment, waiting: _Waiting) -> Queued:
+    @staticmethod
+    def _queued(experiment: Experiment, waiting: _Waiting, parents: Mapping[str, Mapping[str, State]]) -> Queued:
         return Queued(
             experiment.id,
             experiment.desired,
-            experiments.dependencies(self._store, experiment.id),
+            parents.get(experiment.id, {}),
             experiment.priority,
             _queued_at(experiment),
             waiting.want,

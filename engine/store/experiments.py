@@ -182,14 +182,21 @@ def unfinished(store: Store) -> list[Experiment]:
         return _read(connection, _table.c.state.not_in(ENDED))[::-1]
 
 
-def dependencies(store: Store, identity: str) -> dict[str, State]:
-    """Return how the experiments stand that this one comes after, by id."""
-    table = schema.dependencies
+def dependencies(store: Store) -> dict[str, dict[str, State]]:
+    """Return by id of a queued experiment how those stand that it comes after; none for those that come after none."""
+    table, queued = schema.dependencies, _table.alias("queued")
+    found = (
+        select(table.c.experiment_id, _table.c.id, _table.c.state)
+        .join(_table, table.c.after_id == _table.c.id)
+        .join(queued, table.c.experiment_id == queued.c.id)
+        .where(queued.c.state == State.QUEUED)
+        .order_by(_table.c.id)
+    )
+    by_id: dict[str, dict[str, State]] = {}
     with store.read() as connection:
-        require(connection, identity)
-        found = select(_table.c.id, _table.c.state).join(table, table.c.after_id == _table.c.id)
-        rows = connection.execute(found.where(table.c.experiment_id == identity).order_by(_table.c.id))
-        return {row.id: State(row.state) for row in rows}
+        for identity, parent, state in connection.execute(found):
+            by_id.setdefault(identity, {})[parent] = State(state)
+    return by_id
 
 
 def get_spec(store: Store, identity: str) -> AnySpec:

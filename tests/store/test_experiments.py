@@ -47,7 +47,7 @@ def test_an_experiment_is_what_was_asked_for(store: Store) -> None:
     assert (found.parent_id, found.hostfile, found.attempts, found.nodes) == (parent, "/h/two", 0, None)
     assert experiments.hostfile_text(store, identity) == "a slots=2\n"
     assert experiments.get_spec(store, identity) == spec
-    assert experiments.dependencies(store, identity) == {parent: State.QUEUED}
+    assert experiments.dependencies(store) == {identity: {parent: State.QUEUED}}
     assert found.spec_hash != experiments.get(store, parent).spec_hash
     assert experiments.get(store, experiments.create(store, spec)).spec_hash == found.spec_hash
     with pytest.raises(NotFound):
@@ -76,7 +76,6 @@ def test_a_reference_is_an_id_a_name_or_the_unique_beginning_of_an_id(store: Sto
         experiments.get,
         experiments.get_spec,
         experiments.hostfile_text,
-        experiments.dependencies,
         experiments.resume,
         bookkeeping.archive,
         bookkeeping.restore,
