@@ -20,6 +20,7 @@ from engine.cluster.dial import connect
 from engine.cluster.hostfile import Hostfile, Node, local_hostfile, parse_hostfile
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 from engine.dispatch import placement
+from engine.dispatch.collection import collect
 from engine.dispatch.inputs import homes
 from engine.dispatch.leftovers import Leftovers
 from engine.dispatch.line import Line
@@ -34,7 +35,10 @@ from engine.store.experiments import Experiment
 from engine.telemetry.states import State
 
 TICK_SECONDS = 0.1
+GATHER_SECONDS = 0.02  # after the first message of a turn, for those that come together
+STEP_SECONDS = 0.25  # between two steps of a run of which nothing is heard
 SOON_SECONDS, LOOK_SECONDS = 0.2, 1.0  # the least and the most between two looks at the database
+BLOCKED_SECONDS = 3.0  # before facts are written again, when they could not be
 LINGER_SECONDS = 3.0  # without anything to do, before it leaves
 _MOST_MESSAGES = 256  # taken in before the next step
 _INBOX = 1024  # messages that wait; a full inbox slows the links down, and so the nodes' sending
@@ -53,6 +57,7 @@ class Dispatcher:
         self._here = here()
         self._runs: dict[str, Run] = {}
         self._version, self._looked_at = -1, 0.0  # of the database, when it was last looked at
+        self._blocked_until = 0.0  # facts could not be written
         self._asked_to_leave = False
 
     def leave(self) -> None:
@@ -83,8 +88,12 @@ class Dispatcher:
         if since > LOOK_SECONDS or (version != self._version and since > SOON_SECONDS):
             self._look()
             self._version, self._looked_at = version, time.monotonic()
+        self._collect()
+        now = time.monotonic()
         for identity, run in list(self._runs.items()):
-            self._step(identity, run)
+            if run.has_news or now - run.stepped_at > STEP_SECONDS:
+                run.has_news, run.stepped_at = False, now
+                self._step(identity, run)
         self._leftovers.step()
         used = {link for run in self._runs.values() for link in run.links}
         self._nodes.keep(used | self._leftovers.links | self._line.links)
@@ -101,6 +110,7 @@ class Dispatcher:
         """Take in what the nodes sent; wait a tick for the first message."""
         try:
             message = self._inbox.get(timeout=TICK_SECONDS)
+            time.sleep(GATHER_SECONDS)
             for _ in range(_MOST_MESSAGES):
                 self._take(message)
                 message = self._inbox.get_nowait()
@@ -138,6 +148,18 @@ class Dispatcher:
                 run.hear(int(index), header, frame.data)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             _complain(f"{frame.link.node.host} sent what no companion sends: {error!r}")
+
+    def _collect(self) -> None:
+        if time.monotonic() < self._blocked_until:
+            return
+        runs = [run for run in self._runs.values() if run.has_facts or run.is_here]
+        try:
+            if collect(self._store, [run.collection for run in runs]):
+                for run in runs:
+                    run.has_facts = False
+        except PlumblineError as error:
+            self._blocked_until = time.monotonic() + BLOCKED_SECONDS
+            _complain(str(error))
 
     def _look(self) -> None:
         """Read what should be: take on what is under way, begin what may begin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,11 @@ def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[An
             taken = replace(taken, path=str(Path(taken.path).expanduser()))
         found[reference.text] = taken
     return with_paths(spec, {text: taken.path for text, taken in found.items()}), list(found.values())
+
+
+def made_elsewhere(store: Store, inputs: Sequence[Input]) -> set[str]:
+    """Return the paths of those that were made on other machines: they are brought to this one if a run needs them."""
+    return {each.path for each in inputs if any(not node.is_local for node, _ in homes(store, each.parent_id))}
 
 
 def homes(store: Store, identity: str) -> list[tuple[Node, str]]:

@@ -31,7 +31,7 @@ from engine.store.experiments import Experiment
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 
-HEARD_SECONDS = 2.0  # between two notes in the database that a node was heard
+HEARD_SECONDS = 5.0  # between two notes in the database that a node was heard
 TAKEN_SECONDS = 10.0  # before another try, when somebody else held a slot
 
 Complain = Callable[[str], None]
@@ -58,13 +58,15 @@ class Run:
         self.experiment, self.number = experiment.id, attempt.number
         self.desired = Desired.RUN
         self.ended = False
+        self.has_news, self.stepped_at = True, 0.0  # whether something was heard since the last step, and when that was
+        self.has_facts = True  # whether some may have come that are not in
         self.spec, self.began_at = spec, attempt.created_at
         self._store, self._attempt, self._faults = store, attempt, experiment.faults
         self._here, self._complain, self._state = here, complain, attempt.state
         self._mirror = Mirror(store.runs_dir / self.experiment)
         self._mirror.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._original = self._mirror.is_original(attempt.run_dir)
-        self._collection = Collection(store, self.experiment, self._mirror, complain)
+        self.is_here = self._mirror.is_original(attempt.run_dir)  # facts are written on this machine itself
+        self.collection = Collection(store, self.experiment, self._mirror, complain)
         now = time.monotonic()
         self.seated = [Seated(seat, node, link, since=now) for seat, node, link in seats]
         own = {**holder, "experiment": experiment.id}
@@ -86,6 +88,7 @@ class Run:
 
     def link_up(self, link: NodeLink) -> None:
         """The link came up: all that was asked on an earlier connection must be asked again."""
+        self.has_news = True
         for seated in self._of(link):
             seated.forget()
             if seated.lost:
@@ -94,6 +97,7 @@ class Run:
 
     def link_down(self, link: NodeLink) -> None:
         """The link went down, or another try failed. What runs there may well go on."""
+        self.has_news = True
         for seated in self._of(link):
             self._note(seated, seated.problem)
             self._stalls.forget(seated.seat.index)
@@ -106,7 +110,10 @@ class Run:
         seated = self.seated[index]
         if "file" in header:
             self._copy(seated, header, data)
-        elif "phase" in header:
+            self.has_facts = True
+            return
+        self.has_news = self.has_news or "pulse" not in header
+        if "phase" in header:
             seated.phase = Phase(header["phase"])
             seated.exit = self._exit(header["exit"]) if seated.phase is Phase.EXITED else None
             seated.slurm = header.get("slurm")
@@ -114,7 +121,8 @@ class Run:
             seated.pulse = header["pulse"]
             self._stalls.hear(index, header["pulse"].get("ranks") or {}, time.monotonic())
         elif header.get("drained"):
-            seated.all_sent = True
+            # Not if something was dropped since, and it is to be sent again.
+            seated.all_sent = seated.followed and header.get("turn") == seated.turn
         elif header["reply"][1] == "stage":
             seated.staged = header
         elif header["reply"][1] == "sweep":
@@ -127,9 +135,8 @@ class Run:
             seated.exit = Exit(Why.RANK_FAILED, time.time(), first)
 
     def step(self) -> None:
-        """Bring in what came, and take one step toward what should be."""
+        """Take one step toward what should be."""
         now = time.monotonic()
-        self._collect(now)
         for seated in self.seated:
             self._keep_following(seated, now)
             self._sweep(seated, now)
@@ -162,7 +169,7 @@ class Run:
         return [seated for seated in self.seated if seated.link is link]
 
     def _everything_in(self, seated: Seated) -> bool:
-        return seated.seat.index != 0 or self._collection.complete
+        return seated.seat.index != 0 or self.collection.complete
 
     @staticmethod
     def _has_started(seated: Seated) -> bool:
@@ -178,9 +185,10 @@ class Run:
     def _keep_following(self, seated: Seated, now: float) -> None:
         if seated.followed or not seated.link.connected or self._state is State.STAGING or now < self._blocked_until:
             return
-        seated.followed, seated.all_sent = True, False
-        sizes = {} if self._original else self._mirror.sizes(self.number, seated.seat.index)
-        self._gang.ask(seated, "follow", run=self._gang.key(seated), sizes=sizes, copy=not self._original)
+        seated.followed, seated.all_sent, seated.turn = True, False, seated.turn + 1
+        sizes = {} if self.is_here else self._mirror.sizes(self.number, seated.seat.index)
+        copy, turn = not self.is_here, seated.turn
+        self._gang.ask(seated, "follow", run=self._gang.key(seated), sizes=sizes, copy=copy, turn=turn)
 
     def _sweep(self, seated: Seated, now: float) -> None:
         """End what a dead agent left behind."""
@@ -208,15 +216,6 @@ class Run:
             self._note(seated, f"this machine cannot write {error.filename or header['file']}: {error.strerror}")
         except PlumblineError as error:
             self._complain(f"{seated.host}: {error}")
-
-    def _collect(self, now: float) -> None:
-        if now < self._blocked_until:
-            return
-        try:
-            self._collection.collect()
-        except PlumblineError as error:
-            self._blocked_until = now + AGAIN_SECONDS
-            self._complain(str(error))
 
     def _look_for_stalls(self, now: float) -> str | None:
         """Return why the run is to be ended for a stalled rank; name one that is new."""

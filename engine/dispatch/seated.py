@@ -34,6 +34,7 @@ class Seated:
     all_sent: bool = False  # it has ended there, and all that it wrote was sent
     swept: bool = False  # it is gone there, and what it left behind was ended
     followed: bool = False
+    turn: int = 0  # requests to follow so far
     staged: Mapping[str, Any] | None = None  # the answer to `stage`
     pulse: Mapping[str, Any] | None = None  # how the ranks stood, not yet in the database
     asked_at: float = -math.inf  # for staging

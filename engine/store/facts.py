@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from engine.store import schema
 from engine.store.lineage import Lineage, lineage, spans
-from engine.store.standing import note_heard, require
+from engine.store.standing import require
 from engine.store.text import storable, storable_document
 from engine.telemetry.reader import Chunk
 from engine.telemetry.records import EventRecord, MetricsRecord, SampleRecord, StartRecord
@@ -42,6 +42,16 @@ class Artifact:
     created_at: float  # seconds since the epoch
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a fact file of an experiment."""
+
+    experiment_id: str
+    file: str  # its name
+    chunk: Chunk
+    before_offset: int  # where the cursor stood when it was read
+
+
 def cursor(store: Store, identity: str, file: str) -> int:
     """Return how many bytes of a fact file are in. Raises NotFound if there is no such experiment."""
     with store.read() as connection:
@@ -50,48 +60,53 @@ def cursor(store: Store, identity: str, file: str) -> int:
 
 
 def ingest(store: Store, identity: str, file: str, chunk: Chunk, before_offset: int) -> bool:
-    """Bring the records of a piece in, and move the cursor behind it.
-
-    Args:
-        store: where to.
-        identity: the experiment.
-        file: name of the fact file.
-        chunk: the piece.
-        before_offset: where the cursor stood when the piece was read.
-
-    Returns:
-        Whether it was brought in. If the cursor stands elsewhere by now, somebody else was faster, nothing is changed,
-        and the file is to be read again from `cursor`.
-
-    Raises:
-        NotFound: if there is no such experiment.
-    """
+    """Bring the records of one piece in, see `ingest_all`. Raises NotFound if there is no such experiment."""
     with store.write(durable=False) as connection:
         require(connection, identity)
-        if _cursor(connection, identity, file) != before_offset:
-            return False
-        records = chunk.records
-        starts = [record for record in records if isinstance(record, StartRecord)]
-        for start in starts:
-            _begin(connection, identity, start)
-        kept = lineage(connection, identity)
-        unsure = _add_points(connection, identity, kept, [r for r in records if isinstance(r, MetricsRecord)])
-        if starts:
-            unsure = set(connection.execute(select(_series.id).where(_series.experiment_id == identity)).scalars())
-        _write_last(connection, [(*_last_point(connection, key, kept), key) for key in unsure])
-        _add_events(connection, identity, [r for r in records if isinstance(r, EventRecord)])
-        _add_samples(connection, identity, [r for r in records if isinstance(r, SampleRecord)])
-        if records:
-            reached = connection.execute(select(func.max(_series.last_step)).where(_series.experiment_id == identity))
-            step = max(kept.resumed_step, reached.scalar() or 0)
-            note_heard(connection, identity, time.time(), step=step)
-        moved = insert(schema.cursors).values(experiment_id=identity, file=file, offset=chunk.offset)
-        connection.execute(
-            moved.on_conflict_do_update(
-                index_elements=["experiment_id", "file"], set_={"offset": moved.excluded.offset}
-            )
+        return _bring_in(connection, Piece(identity, file, chunk, before_offset))
+
+
+def ingest_all(store: Store, pieces: Sequence[Piece]) -> list[bool]:
+    """Bring the records of pieces in, and move the cursors behind them, all in one transaction.
+
+    Returns:
+        Whether each was brought in. If the cursor of one stands elsewhere by now, somebody else was faster, or its
+        experiment was deleted: nothing is changed by it, and the file is to be read again from `cursor`.
+    """
+    with store.write(durable=False) as connection:
+        return [_bring_in(connection, piece) for piece in pieces]
+
+
+def _bring_in(connection: Connection, piece: Piece) -> bool:
+    # Plain SQL where every step of every run passes: building statements took most of the time.
+    identity, chunk = piece.experiment_id, piece.chunk
+    if connection.exec_driver_sql("SELECT 1 FROM experiments WHERE id = ?", (identity,)).first() is None:
+        return False
+    if _cursor(connection, identity, piece.file) != piece.before_offset:
+        return False
+    records = chunk.records
+    starts = [record for record in records if isinstance(record, StartRecord)]
+    for start in starts:
+        _begin(connection, identity, start)
+    kept = lineage(connection, identity)
+    unsure = _add_points(connection, identity, kept, [r for r in records if isinstance(r, MetricsRecord)])
+    if starts:
+        unsure = set(connection.execute(select(_series.id).where(_series.experiment_id == identity)).scalars())
+    _write_last(connection, [(*_last_point(connection, key, kept), key) for key in unsure])
+    _add_events(connection, identity, [r for r in records if isinstance(r, EventRecord)])
+    _add_samples(connection, identity, [r for r in records if isinstance(r, SampleRecord)])
+    if records:
+        connection.exec_driver_sql(
+            "UPDATE experiments SET heard_at = max(coalesce(heard_at, ?1), ?1), step = max(?2, coalesce("
+            "(SELECT max(last_step) FROM series WHERE experiment_id = ?3), 0)) WHERE id = ?3",
+            (time.time(), kept.resumed_step, identity),
         )
-        return True
+    connection.exec_driver_sql(
+        'INSERT INTO cursors (experiment_id, file, "offset") VALUES (?, ?, ?)'
+        ' ON CONFLICT (experiment_id, file) DO UPDATE SET "offset" = excluded."offset"',
+        (identity, piece.file, chunk.offset),
+    )
+    return True
 
 
 def artifacts(store: Store, identity: str) -> list[Artifact]:
@@ -105,9 +120,8 @@ def artifacts(store: Store, identity: str) -> list[Artifact]:
 
 
 def _cursor(connection: Connection, identity: str, file: str) -> int:
-    columns = schema.cursors.c
-    found = select(columns.offset).where(columns.experiment_id == identity, columns.file == file)
-    return connection.execute(found).scalar() or 0
+    found = 'SELECT "offset" FROM cursors WHERE experiment_id = ? AND file = ?'
+    return int(connection.exec_driver_sql(found, (identity, file)).scalar() or 0)
 
 
 def _begin(connection: Connection, identity: str, start: StartRecord) -> None:
@@ -164,10 +178,8 @@ def _add_points(connection: Connection, identity: str, kept: Lineage, records: S
 
 def _series_of(connection: Connection, identity: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Return (id, last step) of each of these series; of a new one, -1 is the last step."""
-    found = select(_series.name, _series.id, func.coalesce(_series.last_step, -1))
-    known = {
-        name: (key, step) for name, key, step in connection.execute(found.where(_series.experiment_id == identity))
-    }
+    found = "SELECT name, id, coalesce(last_step, -1) FROM series WHERE experiment_id = ?"
+    known = {name: (key, step) for name, key, step in connection.exec_driver_sql(found, (identity,))}
     for name in names:
         if name not in known:
             added = insert(schema.series).values(experiment_id=identity, name=name).returning(_series.id)

@@ -65,7 +65,12 @@ def lineages(connection: Connection, ids: Sequence[str]) -> Mapping[str, Lineage
 
 def lineage(connection: Connection, identity: str) -> Lineage:
     """Return the lineage of one experiment."""
-    return lineages(connection, [identity])[identity]
+    found = connection.exec_driver_sql(
+        "SELECT number, resumed_step FROM attempts WHERE experiment_id = ? AND resumed_step IS NOT NULL"
+        " ORDER BY number",
+        (identity,),
+    )
+    return Lineage([(number, step) for number, step in found])
 
 
 def spans(

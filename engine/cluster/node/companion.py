@@ -8,7 +8,7 @@ go as one a line on stdout; one with a `size` is followed by so many bytes.
     {"reply": id, …}                                   the answer to a request; with "more", others follow
     {"run": key, "phase": p, "exit": {…}|null}         where the agent stands: absent, alive, exited, gone
     {"run": key, "file": f, "offset": n, "size": n, "restarted": bool}   a piece of a file, and its bytes
-    {"run": key, "drained": true}                      the run has ended here, and all that it wrote was sent
+    {"run": key, "drained": true, "turn": n}           the run has ended here, and all that it wrote was sent
     {"node": {…}}                                      the standing of this node (`sampling`), once it is watched
 """
 
@@ -25,7 +25,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.cluster.node import digests, exchange, launching, leases, probe, running, slurm, staging, sweeping, wire
+from engine.cluster.node import (
+    digests,
+    exchange,
+    launching,
+    leases,
+    probe,
+    running,
+    searching,
+    slurm,
+    staging,
+    sweeping,
+    wire,
+)
 from engine.cluster.node.archive import Sources
 from engine.cluster.node.following import Following
 from engine.cluster.node.launching import expand, node_folder
@@ -69,6 +81,7 @@ OPERATIONS: dict[str, Operation] = {
     "hash_prefixes": staging.hash_prefixes,
     "serve": exchange.serve,
     "fetch": exchange.fetch,
+    "search": searching.search,
 }
 
 
@@ -122,7 +135,7 @@ class Companion:
             self._answer(identity, self._at_once[name], request)
             return
         operation = OPERATIONS[name]
-        if name == "stage":
+        if name in ("stage", "search"):
             request["sources"] = self._sources
 
         def tell(header: Mapping[str, Any], data: bytes = b"") -> None:

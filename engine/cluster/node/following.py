@@ -31,6 +31,7 @@ class _Followed:
     facts: bool  # rank 0 is here
     copy: bool  # false: the files lie on the dispatcher's own machine already
     sizes: dict[str, int]  # bytes that the dispatcher has, by path in the run directory
+    turn: int  # the how many-th request to follow it this is
     phase: tuple[str, Any, Any] | None = None
     pulse: int = 0  # modification time of the heartbeat that was sent last, nanoseconds
     drained: bool = False
@@ -52,11 +53,16 @@ class Following:
         self._followed: dict[str, _Followed] = {}
         self._slurm = Watch()
 
-    def follow(self, *, run: str, run_dir: str, attempt: int, node: int, sizes: dict[str, int], copy: bool) -> None:
-        """Send what an attempt writes here, from the given sizes on, and where its agent stands."""
+    def follow(
+        self, *, run: str, run_dir: str, attempt: int, node: int, sizes: dict[str, int], copy: bool, turn: int = 0
+    ) -> None:
+        """Send what an attempt writes here, from the given sizes on, and where its agent stands.
+
+        turn: comes back when all is sent, which must not be taken for the answer to an earlier request.
+        """
         home = expand(run_dir)
         folder = node_folder(home, attempt, node)
-        self._followed[run] = _Followed(run, home, folder, node == 0, copy, dict(sizes))
+        self._followed[run] = _Followed(run, home, folder, node == 0, copy, dict(sizes), turn)
 
     def unfollow(self, run: str) -> None:
         """Send no more of a run."""
@@ -88,7 +94,7 @@ class Following:
         # The phase was read before the files, so nothing was written after what was sent.
         if phase[0] in ("exited", "gone") and not more and not followed.drained:
             followed.drained = True
-            self._send({"run": followed.key, "drained": True}, b"")
+            self._send({"run": followed.key, "drained": True, "turn": followed.turn}, b"")
         return more
 
     def _send_pulse(self, followed: _Followed) -> None:
