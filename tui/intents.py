@@ -107,16 +107,14 @@ class Intents:
         from engine.dispatch.fitting import place_at, require_fit
         from engine.dispatch.placement import place
         from engine.spec.loading import load_spec
-        from engine.spec.models import KINDS_TO_COME
+        from engine.spec.models import require_launchable
         from engine.spec.resolve import input_paths, with_absolute_paths
 
         spec = with_absolute_paths(load_spec(request.recipe, request.overrides), request.recipe.resolve().parent)
-        if spec.kind in KINDS_TO_COME:
-            raise Refused(f"experiments of kind {spec.kind} cannot be launched yet; sft, rm and ppo can.")
+        require_launchable(spec, where=str(request.recipe))
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
-        spec, inputs = self._look_up(spec, hosts)
-        made = {each.path for each in inputs}  # elsewhere, perhaps: it is brought here
-        needed = [path for path in input_paths(spec) if str(path) not in made] if request.hostfile is None else []
+        spec, inputs, brought = self._look_up(spec, hosts)
+        needed = [path for path in input_paths(spec) if str(path) not in brought] if request.hostfile is None else []
         missing = [_near(path) for path in needed if not path.exists()]
         if missing:
             raise Refused(
@@ -151,21 +149,22 @@ class Intents:
         self.wake()
         return identity
 
-    def _look_up(self, spec: AnySpec, hosts: Hostfile) -> tuple[AnySpec, Sequence[Input]]:
-        """Return the spec with paths for its references, and what they mean."""
-        from engine.dispatch.inputs import resolve_references
+    def _look_up(self, spec: AnySpec, hosts: Hostfile) -> tuple[AnySpec, Sequence[Input], set[str]]:
+        """Return the spec with paths for its references, what they mean, and the paths that lie on other machines."""
+        from engine.dispatch.inputs import made_elsewhere, resolve_references
         from engine.spec.references import references_of
         from engine.store.database import Store
 
         references = references_of(spec)
         if not references:
-            return spec, ()
+            return spec, (), set()
         if not self.database.exists():
             key, reference = next(iter(references.items()))
             raise NotFound(f"{key} is {reference.text}, and there is no database to look it up in: {self.database}.")
         store = Store.open(self.database)
         try:
-            return resolve_references(store, spec, hosts)
+            resolved, inputs = resolve_references(store, spec, hosts)
+            return resolved, inputs, made_elsewhere(store, inputs)
         finally:
             store.close()
 

@@ -48,9 +48,10 @@ def launch(
     """Queue the specs FILE… as experiments and print their ids."""
     from engine.cluster.hostfile import load_hostfile, local_hostfile
     from engine.cluster.snapshot import take_snapshot
+    from engine.dispatch.inputs import made_elsewhere
     from engine.dispatch.lifecycle import ensure_running
     from engine.spec.loading import load_spec
-    from engine.spec.models import KINDS_TO_COME
+    from engine.spec.models import require_launchable
     from engine.spec.resolve import input_paths, with_absolute_paths
     from engine.store import experiments
 
@@ -58,14 +59,11 @@ def launch(
     hosts = load_hostfile(hostfile) if hostfile is not None else None
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
-        if spec.kind in KINDS_TO_COME:
-            raise Refused(
-                f"experiments of kind {spec.kind} cannot be launched yet; sft, rm and ppo can.", where=str(file)
-            )
+        require_launchable(spec, where=str(file))
         spec, inputs = look_up_references(settings, spec, hosts or local_hostfile(), str(file))
         if hosts is None:
-            made = {each.path for each in inputs}  # elsewhere, perhaps: it is brought here
-            missing = [str(path) for path in input_paths(spec) if str(path) not in made and not path.exists()]
+            brought = made_elsewhere(settings.open_store(), inputs) if inputs else set()
+            missing = [str(path) for path in input_paths(spec) if str(path) not in brought and not path.exists()]
             if missing:
                 raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(file))
         if not force:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.inputs import look_up_references, spec_to_edit
-from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table
+from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table, visible
 from engine.cli.selection import matches
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput
@@ -102,10 +102,14 @@ def ls(settings: Settings, expression: str, sort: str, archived: bool) -> None:
             headline(experiment),
             duration(now - experiment.created_at),
             " ".join(experiment.tags),
+            visible(experiment.reason or ""),
         ]
         for experiment in selected
     ]
-    click.echo(table(["ID", "NAME", "STATE", "STEP", "LAST", "AGE", "TAGS"], rows, right=(3, 5)))
+    columns = ["ID", "NAME", "STATE", "STEP", "LAST", "AGE", "TAGS", "WHY"]
+    if not any(experiment.reason for experiment in selected):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    click.echo(table(columns, rows, right=(3, 5)))
 
 
 @click.command()

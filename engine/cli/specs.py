@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @global_options
 @pass_settings
 def new(settings: Settings, kind: str, source: str | None, overrides: tuple[str, ...], output: Path | None) -> None:
-    """Print a complete, commented, valid spec of KIND (sft, rm, ppo, rag, eval)."""
+    """Print a complete, commented, valid spec of KIND (sft, rm, ppo, rag, eval, sim)."""
     from engine.spec import canonical, template
 
     if source is None:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.errors import Refused
 from engine.spec.fields import Count, Fraction, InputPath, Name, NonNegative, PositiveInt, Section
 from engine.spec.ppo import Critic, Ppo, PromptData, Ptx, Reference, RewardTerm, Rollout
 from engine.spec.sections import Data, Model, Placement, Supervision, Train
@@ -24,7 +25,7 @@ class Kind(StrEnum):
 
 
 # Kinds that validate already and cannot be launched yet.
-KINDS_TO_COME = frozenset({Kind.RAG, Kind.EVAL})
+_KINDS_TO_COME = frozenset({Kind.RAG, Kind.EVAL})
 
 
 class Spec(Section):
@@ -214,3 +215,12 @@ SPEC_TYPES: dict[Kind, type[AnySpec]] = {
     Kind.EVAL: EvalSpec,
     Kind.SIM: SimSpec,
 }
+
+
+def require_launchable(spec: AnySpec, *, where: str) -> None:
+    """Raise Refused if experiments of its kind cannot be launched yet. where: the file that has the spec."""
+    if spec.kind in _KINDS_TO_COME:
+        *some, last = (kind for kind in Kind if kind not in _KINDS_TO_COME)
+        raise Refused(
+            f"experiments of kind {spec.kind} cannot be launched yet; {', '.join(some)} and {last} can.", where=where
+        )

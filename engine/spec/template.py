@@ -18,7 +18,7 @@ def new_spec(kind: str, overrides: Sequence[str] = ()) -> str:
     """Return the YAML of a new spec with every key and what it means.
 
     Args:
-        kind: sft, rm, ppo, rag or eval.
+        kind: sft, rm, ppo, rag, eval or sim.
         overrides: KEY=VALUE settings; required keys that they do not set get an example.
 
     Raises:

@@ -94,10 +94,24 @@ def test_what_a_reference_cannot_mean_is_one_sentence_and_nothing_is_queued(
     assert len(engine("ls", "--json").json) == 2
 
 
-def test_nodes_that_cannot_see_the_parent_are_named(engine: Engine, house: Path) -> None:
+def test_nodes_that_cannot_see_the_parent_are_sent_what_it_made(engine: Engine, house: Path) -> None:
     (house / "hostfile").write_text("far-1 slots=1\nfar-2 slots=1\n")
-    refused = engine("launch", str(house / "rm.yaml"), "--hostfile", str(house / "hostfile"))
-    assert refused.code == 4 and "lies on localhost; far-1, far-2 cannot see it." in refused.err
+    launched = engine("launch", str(house / "rm.yaml"), "--hostfile", str(house / "hostfile"), "--after", "never")
+    assert launched.code == 0
+    assert [each["path"] for each in engine("show", "facts-rm", "--json").json["inputs"]] == [f"{house}/run/export"]
+
+
+def test_only_what_other_machines_made_may_be_absent_from_this_one(engine: Engine, house: Path, database: Path) -> None:
+    store = Store.open(database)
+    far = experiments.create(store, parse_spec(SPEC), name="far-sft", hostfile_text="far-1 slots=1\n")
+    seat = {"host": "far-1", "index": 0, "slots": 1, "first_rank": 0}
+    attempts.begin(store, far, run_dir="/far/run", placement=[seat])
+    attempts.transition(store, far, 1, State.SUCCEEDED)
+    store.close()
+    setting = ("--set", "model.path=${far-sft.run}/export", "--after", "never")
+    assert engine("launch", str(house / "rm.yaml"), *setting).code == 0
+    refused = engine("launch", str(house / "rm.yaml"), *setting, "--set", "data.train=gone.jsonl", "--quiet")
+    assert refused.code == 4 and refused.err.endswith(f"needs {house}/gone.jsonl, which is not there.\n")
 
 
 def test_commands_without_a_database_say_what_a_reference_needs(engine: Engine, house: Path) -> None:

@@ -37,7 +37,9 @@ def test_it_names_rank_node_and_how() -> None:
     assert rank_failed("n1", RankEnd(3, None, 9)) == "rank 3 (n1) was killed by SIGKILL."
     assert rank_failed("n1", RankEnd(3, None, None, "error: y")) == "rank 3 (n1) could not be started: error: y"
 
-    assert rank_failed("n1", RankEnd(3, None, 9, slot=1, step=7)) == "rank 3 (n1, slot 1) was killed by SIGKILL at step 7."
+    assert (
+        rank_failed("n1", RankEnd(3, None, 9, slot=1, step=7)) == "rank 3 (n1, slot 1) was killed by SIGKILL at step 7."
+    )
 
 
 def test_memory_and_disks_that_ran_out_are_told_first() -> None:

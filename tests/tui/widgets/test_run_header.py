@@ -63,7 +63,7 @@ def test_the_banner_tells_what_matters_most_first(facts: RunFacts) -> None:
     now = 1e9
 
     def contact(seconds: float | None, message: str | None = None, attempt: int = 1) -> Contact:
-        return Contact(attempt, 1, "n2", None if seconds is None else now - seconds, message)
+        return Contact(attempt, 1, "n2", None if seconds is None else now - seconds, message, None, False)
 
     assert news(facts, now) is None
     assert news(changed(facts, contacts=[contact(1.0)]), now) is None
