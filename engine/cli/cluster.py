@@ -1,10 +1,12 @@
-"""`engine cluster`: the nodes of a hostfile, looked at, set up and measured."""
+"""`engine cluster`: the nodes of a hostfile, looked at, set up, measured and drained."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,10 @@ import click
 
 from engine.cli.output import print_json, say
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import ExitCode, InvalidInput
+from engine.errors import ExitCode, InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from engine.cluster.hostfile import Hostfile
+    from engine.cluster.hostfile import Hostfile, Node
 
 _hostfile = click.option(
     "--hostfile", type=click.Path(path_type=Path), required=True, help="Which nodes; see docs/hostfiles.md."
@@ -24,7 +26,7 @@ _hostfile = click.option(
 
 @click.group()
 def cluster() -> None:
-    """Look at the nodes of a hostfile, install the engine there, measure the network between them."""
+    """Look at the nodes of a hostfile, install the engine there, measure the network between them, drain them."""
 
 
 @cluster.command()
@@ -84,12 +86,81 @@ def status(settings: Settings, *, hostfile: Path) -> int:
     from engine.cli.cluster_report import status_document, status_page
     from engine.cluster.standing import look
 
-    found = look(_load(hostfile).nodes)
+    nodes = _load(hostfile).nodes
+    found = look(nodes)
+    drained = _drained(settings, nodes)
     if settings.json:
-        print_json(status_document(hostfile, found))
+        print_json(status_document(hostfile, found, drained))
     else:
-        click.echo(status_page(found))
+        click.echo(status_page(found, drained or frozenset()))
     return ExitCode.UNREACHABLE if any(each.error is not None for each in found) else ExitCode.DONE
+
+
+def _drained(settings: Settings, nodes: Sequence[Node]) -> frozenset[str] | None:
+    """Return the hosts on which nothing new begins; null where there is no database to say so."""
+    if not settings.database.exists():
+        return None
+    from engine.dispatch.placement import node_key
+    from engine.store.nodes import drained
+
+    keys = drained(settings.open_store())
+    return frozenset(node.host for node in nodes if node_key(node) in keys)
+
+
+@cluster.command()
+@click.argument("hosts", metavar="NODE…", nargs=-1, required=True)
+@_hostfile
+@global_options
+@pass_settings
+def drain(settings: Settings, *, hosts: tuple[str, ...], hostfile: Path) -> None:
+    """Let nothing new begin on nodes; what runs there goes on."""
+    _set_drained(settings, hostfile, hosts, drained=True)
+
+
+@cluster.command()
+@click.argument("hosts", metavar="NODE…", nargs=-1, required=True)
+@_hostfile
+@global_options
+@pass_settings
+def undrain(settings: Settings, *, hosts: tuple[str, ...], hostfile: Path) -> None:
+    """Let runs begin again on nodes that were drained."""
+    _set_drained(settings, hostfile, hosts, drained=False)
+
+
+def _set_drained(settings: Settings, hostfile: Path, hosts: Sequence[str], *, drained: bool) -> None:
+    from engine.dispatch.lifecycle import ensure_running
+    from engine.dispatch.placement import node_key
+    from engine.store import experiments
+    from engine.store import nodes as store_nodes
+    from engine.telemetry.states import State
+
+    known = {node.host: node for node in _load(hostfile).nodes}
+    # All must be known before any is changed.
+    chosen = [_node(known, host, hostfile) for host in dict.fromkeys(hosts)]
+    store = settings.open_store(create=True)
+    before = store_nodes.drained(store)
+    told = []
+    for node in chosen:
+        changed = (node_key(node) in before) is not drained
+        if changed:
+            store_nodes.drain(store, node_key(node), node.host, drained=drained)
+        told.append({"host": node.host, "drained": drained, "changed": changed})
+    if any(each.state is State.QUEUED for each in experiments.unfinished(store)):
+        ensure_running(settings.database)
+    if settings.json:
+        print_json({"hostfile": str(hostfile), "nodes": told})
+        return
+    now = "is drained: nothing new begins there" if drained else "is not drained: runs begin there"
+    for each in told:
+        click.echo(f"{each['host']} {now}{'' if each['changed'] else ', as before'}.")
+
+
+def _node(known: Mapping[str, Node], host: str, hostfile: Path) -> Node:
+    if host not in known:
+        near = difflib.get_close_matches(host, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}."
+        raise NotFound(f"there is no node {host}.", hint=hint, where=str(hostfile))
+    return known[host]
 
 
 @cluster.command()

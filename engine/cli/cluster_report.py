@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,23 +84,34 @@ def _grouped(findings: Sequence[Finding]) -> dict[tuple[str, str, str | None], l
     return found
 
 
-def status_document(hostfile: Path, found: Sequence[Standing]) -> Any:
-    """Return the document of `engine cluster status --json`."""
+def status_document(hostfile: Path, found: Sequence[Standing], drained: Collection[str] | None) -> Any:
+    """Return the document of `engine cluster status --json`. drained: hosts; null where there is no database."""
     nodes = []
     for each in found:
         problem = None if each.error is None else {"message": each.error.message, "hint": each.error.hint}
         vitals = {key: value for key, value in each.vitals.items() if key not in ("reply", "time")}
         leases = {str(slot): dict(holder) for slot, holder in each.leases.items()}
-        nodes.append({"host": each.node.host, "slots": each.node.slots, "error": problem, "leases": leases, **vitals})
+        shut = None if drained is None else each.node.host in drained
+        nodes.append(
+            {
+                "host": each.node.host,
+                "slots": each.node.slots,
+                "drained": shut,
+                "error": problem,
+                "leases": leases,
+                **vitals,
+            }
+        )
     return {"hostfile": str(hostfile), "nodes": nodes}
 
 
-def status_page(found: Sequence[Standing]) -> str:
+def status_page(found: Sequence[Standing], drained: Collection[str]) -> str:
     """Return a row for each node, and below it what holds its slots and what cannot be reached."""
     rows, below = [], []
     for each in found:
+        shut = ", drained" if each.node.host in drained else ""
         if each.error is not None:
-            rows.append([each.node.host, "unreachable", "–", "–", "–", "–", "–"])
+            rows.append([each.node.host, f"unreachable{shut}", "–", "–", "–", "–", "–"])
             below.append(f"{each.node.host}: {visible(each.error.message)} {visible(each.error.hint or '')}".rstrip())
             continue
         vitals, gpus = each.vitals, each.vitals["gpus"]
@@ -109,7 +120,7 @@ def status_page(found: Sequence[Standing]) -> str:
         rows.append(
             [
                 each.node.host,
-                "free" if not taken else "busy" if taken >= each.node.slots else "partly",
+                ("free" if not taken else "busy" if taken >= each.node.slots else "partly") + shut,
                 f"{taken}/{each.node.slots}",
                 f"{load:.1f}/{vitals['cores']}" if load is not None else "–",
                 _used(memory["total"] - memory["available"], memory["total"]) if memory["available"] else "–",

@@ -125,7 +125,7 @@ def test_a_run_that_fails_says_why_and_its_outcome_is_the_exit_code(shell: Shell
     assert result.code == 1
     (row,) = result.json
     assert row["state"] == "failed"
-    assert row["reason"].startswith("rank 0 (localhost) exited with code 1: error: ")
+    assert row["reason"].startswith("rank 0 (localhost, slot 0) exited with code 1: error: ")
     assert "at step" in row["reason"]
     assert row["reason"] in result.err
 
@@ -135,7 +135,9 @@ def test_a_host_that_does_not_answer_is_code_5_and_host_port_and_cause_are_named
     hostfile.write_text(nodes.hostfile.read_text())
     nodes.stop_node(2)
     try:
-        result = shell.engine("launch", "spec.yaml", "--hostfile", str(hostfile), "--wait")
+        result = shell.engine(
+            "launch", "spec.yaml", "--hostfile", str(hostfile), "--wait", "--set", "supervision.retries=0"
+        )
     finally:
         nodes.start_node(2)
     assert result.code == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,71 @@ def test_a_burst_is_skipped_and_counted(tmp_path: Path) -> None:
         file.write(b"noise noise noise\n" * 200_000 + b"last\n")
     log.poll()
     assert log.lines[-1] == "last" and log.skipped > 1_000_000 and log.has_older
+
+
+def with_hole(path: Path, before: bytes, hole: int, after: bytes) -> None:
+    """Add to a copy as the dispatcher does where it leaves something out."""
+    with path.open("ab", buffering=0) as file:
+        file.write(before)
+        file.truncate(os.fstat(file.fileno()).st_size + hole)
+        file.write(after)
+
+
+def unnumbered(lines: list[str]) -> list[str]:
+    return [line.split(" left out")[0] for line in lines]
+
+
+def copy_of_a_log(folder: Path) -> Path:
+    path = folder / "sft-0041/attempt-1/node-0/rank-3.log"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+SIZES = {4_096: "4.1 kB", 4 * BLOCK: "1.0 MB", 12_400_000: "12.4 MB", 10_000_000_000: "10.0 GB"}
+
+
+@pytest.mark.parametrize("hole", SIZES)
+@pytest.mark.parametrize("count", [1, 3, 20_000])
+def test_what_was_left_out_of_a_copy_is_one_line_read_forwards_and_backwards(
+    tmp_path: Path, hole: int, count: int
+) -> None:
+    path = copy_of_a_log(tmp_path)
+    numbered = [f"line {number}" for number in range(count)]
+    text = "".join(f"{line}\n" for line in numbered).encode()
+    path.write_bytes(text)
+    follower = LogFile(path)
+    follower.poll()
+    with_hole(path, b"cut of", hole, b"f here\n" + text)
+    follower.poll()
+    if not follower.skipped:
+        shown = [*numbered, "cut of", f"… {SIZES[hole]}", "f here", *numbered][-len(follower.lines) :]
+        assert unnumbered(follower.lines) == shown
+    backwards = LogFile(path)
+    backwards.poll()
+    read = list(backwards.lines)
+    while found := backwards.read_older():
+        read[:0] = backwards.lines[:found]
+    assert unnumbered(read) == [*numbered, "cut of", f"… {SIZES[hole]}", "f here", *numbered]
+    assert "engine logs sft-0041 --attempt 1 --rank 3 --remote" in read[count + 1]
+
+
+def test_a_view_that_begins_inside_of_what_was_left_out_tells_its_whole_size(tmp_path: Path) -> None:
+    path = copy_of_a_log(tmp_path)
+    with_hole(path, b"before", 5_000_000, b"after\n")
+    log = LogFile(path)
+    log.poll()
+    assert unnumbered(log.lines) == ["before", "… 5.0 MB", "after"]
+    with_hole(path, b"", 3 * BLOCK, b"")
+    log.poll()
+    with_hole(path, b"more", 3 * BLOCK, b"end")
+    log.poll()
+    shown = ["before", "… 5.0 MB", "after", "… 786.4 kB", "more", "… 786.4 kB"]
+    assert unnumbered(log.lines) == shown and log.partial == "end"
+
+
+def test_a_few_nuls_that_a_program_wrote_are_no_hole(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.log"
+    path.write_bytes(b"a" + bytes(4_095) + b"b\n")
+    log = LogFile(path)
+    log.poll()
+    assert len(log.lines) == 1 and log.lines[0].startswith("a‹00›") and "4,097 bytes" in log.lines[0]
