@@ -106,20 +106,13 @@ def _below_run(store: Store, identity: str, what: str) -> str:
 
 
 def _homes(store: Store, identity: str) -> list[Node]:
-    """Return the nodes of its last attempt, in the order of the ranks."""
-    from engine.cluster.hostfile import local_hostfile, parse_hostfile
-    from engine.dispatch.placement import from_rows
-    from engine.store import attempts, experiments
+    """Return the nodes of its last attempt. Raises NotFound if there was none."""
+    from engine.dispatch.homes import homes
 
-    launched = attempts.list_attempts(store, identity)
-    if not launched:
+    found = homes(store, identity)
+    if not found:
         raise NotFound(f"{identity} has not been started.")
-    text = experiments.hostfile_text(store, identity)
-    hosts = local_hostfile() if text is None else parse_hostfile(text, identity)
-    if hosts.slurm is not None:
-        return [hosts.slurm.login]  # it sees what all nodes write
-    known = {node.host: node for node in hosts.nodes}
-    return [known[seat.host] for seat in from_rows(launched[-1].placement)]
+    return found
 
 
 @contextmanager

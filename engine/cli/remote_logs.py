@@ -35,6 +35,7 @@ def print_remote_logs(
         NotFound: if there is no such log.
         Unreachable, RunFailed: if one cannot be read; the others are printed all the same.
     """
+    from engine.dispatch.homes import nodes_of
     from engine.dispatch.placement import from_rows
 
     tried = chosen_attempt(store, identity, attempt)
@@ -52,7 +53,7 @@ def print_remote_logs(
     if rank is None and len(ranks) > 1:
         say_others(settings, ranks)
         wanted, ranks = [(wanted[0][0], ranks[:1])], ranks[:1]
-    nodes = _nodes(store, identity)
+    nodes = nodes_of(store, identity)
     show = printer(settings, ranks)
     failed: list[PlumblineError] = []
     for seat, of_seat in wanted:
@@ -66,20 +67,8 @@ def print_remote_logs(
         raise failed[-1]
 
 
-def _nodes(store: Store, identity: str) -> Mapping[str | None, Node]:
-    """Return the nodes of its hostfile by host; with Slurm its login node, which sees what all write, by null."""
-    from engine.cluster.hostfile import local_hostfile, parse_hostfile
-    from engine.store import experiments
-
-    text = experiments.hostfile_text(store, identity)
-    hosts = local_hostfile() if text is None else parse_hostfile(text, identity)
-    if hosts.slurm is not None:
-        return {None: hosts.slurm.login}
-    return {node.host: node for node in hosts.nodes}
-
-
 def _print_seat(
-    nodes: Mapping[str | None, Node],
+    nodes: Mapping[str, Node],
     tried: Attempt,
     seat: Seat,
     ranks: list[int],
@@ -90,7 +79,7 @@ def _print_seat(
 ) -> None:
     from engine.cluster.session import NodeSession
 
-    node = nodes.get(None) or nodes.get(seat.host)
+    node = nodes.get(seat.host)
     if node is None:
         raise NotFound(f"the hostfile of {tried.experiment_id} does not name {seat.host}.")
     with NodeSession.connect(node) as session:

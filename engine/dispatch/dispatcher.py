@@ -12,16 +12,16 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from engine.cluster.checking import here
 from engine.cluster.dial import connect
-from engine.cluster.hostfile import Hostfile, Node, local_hostfile, parse_hostfile
+from engine.cluster.hostfile import Node
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 from engine.dispatch import placement
 from engine.dispatch.collection import collect
-from engine.dispatch.inputs import homes
+from engine.dispatch.homes import homes, hostfile_of, nodes_of
 from engine.dispatch.leftovers import Leftovers
 from engine.dispatch.line import Line
 from engine.dispatch.lock import DispatcherLock
@@ -53,7 +53,7 @@ class Dispatcher:
         self._holder = _holder(store.path)
         self._nodes = Nodes(store, self._inbox, connect, self._holder["database"])
         self._leftovers = Leftovers(store, self._nodes.link, _complain)
-        self._line = Line(store, self._nodes, self._hostfile)
+        self._line = Line(store, self._nodes)
         self._here = here()
         self._runs: dict[str, Run] = {}
         self._version, self._looked_at = -1, 0.0  # of the database, when it was last looked at
@@ -170,7 +170,7 @@ class Dispatcher:
         for experiment in unfinished:
             if experiment.state is not State.QUEUED:
                 self._take_on(experiment)
-        self._leftovers.look(self._nodes_of)
+        self._leftovers.look()
         for identity, seats in self._line.serve(unfinished, self._runs, self._leftovers.held()).items():
             self._begin(experiments.get(self._store, identity), seats)
 
@@ -179,7 +179,7 @@ class Dispatcher:
         if run is None:
             attempt = attempts.list_attempts(self._store, experiment.id)[-1]
             try:
-                nodes = self._nodes_of(experiment.id)
+                nodes = nodes_of(self._store, experiment.id)
                 seats = [(seat, nodes[seat.host]) for seat in placement.from_rows(attempt.placement)]
                 run = Run(
                     self._store,
@@ -192,7 +192,7 @@ class Dispatcher:
                     here=self._here,
                     holder=self._holder,
                     complain=_complain,
-                    slurm=self._hostfile(experiment.id).slurm,
+                    slurm=hostfile_of(self._store, experiment.id).slurm,
                 )
             except (PlumblineError, KeyError) as error:
                 _complain(f"{experiment.id}: {error}")
@@ -216,12 +216,12 @@ class Dispatcher:
                 made_on = homes(self._store, taken.input.parent_id)
             except NotFound:
                 continue  # it was deleted; what it made may be there still
-            found |= {node.host: node for node, _ in made_on[:1] if node.host not in own}
+            found |= {node.host: node for node in made_on[:1] if node.host not in own}
         return [(node, self._nodes.link(node)) for node in found.values()]
 
     def _begin(self, experiment: Experiment, seats: tuple[Seat, ...]) -> None:
         earlier = attempts.list_attempts(self._store, experiment.id)
-        nodes = self._nodes_of(experiment.id)
+        nodes = nodes_of(self._store, experiment.id)
         run_dir = earlier[0].run_dir if earlier else self._run_dir(experiment, [nodes[seat.host] for seat in seats])
         attempts.begin(self._store, experiment.id, run_dir=run_dir, placement=placement.to_rows(seats))
         self._take_on(experiments.get(self._store, experiment.id))
@@ -233,15 +233,6 @@ class Dispatcher:
         # Two databases may use one cluster: the number alone would not do.
         born = int(experiment.created_at * 1000)
         return f"{nodes[0].workdir or '~/plumbline'}/{experiment.id}-{born % 16**6:06x}"
-
-    def _hostfile(self, identity: str) -> Hostfile:
-        text = experiments.hostfile_text(self._store, identity)
-        return local_hostfile() if text is None else parse_hostfile(text, identity)
-
-    def _nodes_of(self, identity: str) -> Mapping[str, Node]:
-        """Return the nodes that one talks to, by the hosts of seats: with Slurm, its login node for all."""
-        hostfile = self._hostfile(identity)
-        return {node.host: node if hostfile.slurm is None else hostfile.slurm.login for node in hostfile.nodes}
 
     def _step(self, identity: str, run: Run) -> None:
         try:

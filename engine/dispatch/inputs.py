@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.cluster.hostfile import Hostfile, Node, local_hostfile, parse_hostfile
-from engine.dispatch.placement import from_rows
+from engine.dispatch.homes import homes
 from engine.errors import Refused
 from engine.spec.references import references_of, with_paths
-from engine.store import attempts, experiments
 from engine.store.inputs import Input, look_up
 
 if TYPE_CHECKING:
+    from engine.cluster.hostfile import Hostfile
     from engine.spec.models import AnySpec
     from engine.store.database import Store
 
@@ -34,7 +33,7 @@ def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[An
             taken = look_up(store, reference)
         except Refused as error:
             raise Refused(f"{key} is {reference.text}, but {error.message}", hint=error.hint) from None
-        if all(node.is_local for node in [*hosts.nodes, *(home for home, _ in homes(store, taken.parent_id))]):
+        if all(node.is_local for node in [*hosts.nodes, *homes(store, taken.parent_id)]):
             taken = replace(taken, path=str(Path(taken.path).expanduser()))
         found[reference.text] = taken
     return with_paths(spec, {text: taken.path for text, taken in found.items()}), list(found.values())
@@ -42,13 +41,4 @@ def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[An
 
 def made_elsewhere(store: Store, inputs: Sequence[Input]) -> set[str]:
     """Return the paths of those that were made on other machines: they are brought to this one if a run needs them."""
-    return {each.path for each in inputs if any(not node.is_local for node, _ in homes(store, each.parent_id))}
-
-
-def homes(store: Store, identity: str) -> list[tuple[Node, str]]:
-    """Return the nodes of an experiment's last attempt, and its run directory there: where its outputs lie."""
-    text = experiments.hostfile_text(store, identity)
-    hosts = local_hostfile() if text is None else parse_hostfile(text, identity)
-    nodes = {node.host: node for node in hosts.nodes}
-    last = attempts.list_attempts(store, identity)[-1]
-    return [(nodes[seat.host], last.run_dir) for seat in from_rows(last.placement) if seat.host in nodes]
+    return {each.path for each in inputs if any(not node.is_local for node in homes(store, each.parent_id))}

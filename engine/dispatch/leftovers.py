@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
+from engine.dispatch.homes import nodes_of
 from engine.dispatch.placement import Seat, from_rows, node_key
 from engine.errors import NotFound, PlumblineError
 from engine.store import attempts, events
@@ -55,15 +56,15 @@ class Leftovers:
             found.setdefault(what, {})[node_key(each.node)] = each.seat.slot_numbers
         return found
 
-    def look(self, nodes_of: Callable[[str], Mapping[str, Node]]) -> None:
-        """Read which there are. nodes_of: the nodes of an experiment's hostfile, by host."""
+    def look(self) -> None:
+        """Read which there are."""
         found: dict[tuple[str, int, int], _Leftover] = {}
         for attempt, index, host in attempts.remains(self._store):
             key = (attempt.experiment_id, attempt.number, index)
             known = self._known.get(key)
             if known is None:
                 try:
-                    node = nodes_of(attempt.experiment_id)[host]
+                    node = nodes_of(self._store, attempt.experiment_id)[host]
                     seat = next(each for each in from_rows(attempt.placement) if each.index == index)
                 except (PlumblineError, KeyError, StopIteration) as error:
                     self._complain(f"{attempt.experiment_id}: {host} is not looked after any more: {error}")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.cluster.hostfile import Hostfile, Node
+from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
 from engine.dispatch import reasons
 from engine.dispatch.estimates import alike, expected_end, expected_seconds
 from engine.dispatch.faults import pause_seconds
+from engine.dispatch.homes import hostfile_of
 from engine.dispatch.nodes import Nodes
 from engine.dispatch.placement import Seat, Want, from_rows, node_key, want_of, world_size
 from engine.dispatch.run import Run
@@ -42,8 +43,8 @@ class _Waiting:
 class Line:
     """Serves the queue."""
 
-    def __init__(self, store: Store, nodes: Nodes, hostfile_of: Callable[[str], Hostfile]) -> None:
-        self._store, self._nodes, self._hostfile_of = store, nodes, hostfile_of
+    def __init__(self, store: Store, nodes: Nodes) -> None:
+        self._store, self._nodes = store, nodes
         self._waiting: dict[tuple[str, str, int], _Waiting] = {}
         self._expected: dict[str, float | None] = {}  # how long what began was expected to last
         self._paces: dict[tuple[str, int], tuple[float, int]] = {}  # attempts: when they were first seen at which step
@@ -104,7 +105,7 @@ class Line:
         """
         spec = experiments.get_spec(self._store, experiment.id)
         require_none(spec, experiment.id)  # they are looked up at launch; one that waits for its output would wait here
-        hostfile = self._hostfile_of(experiment.id)
+        hostfile = hostfile_of(self._store, experiment.id)
         nodes = hostfile.nodes
         if hostfile.slurm is not None:
             # Slurm has a queue of its own: all go into it at once, as if each shared with all.

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.cluster.hostfile import local_hostfile, parse_hostfile
-from engine.dispatch.inputs import homes, resolve_references
+from engine.dispatch.homes import homes
+from engine.dispatch.inputs import resolve_references
 from engine.dispatch.placement import place, to_rows
 from engine.errors import Refused
 from engine.spec.loading import parse_spec
@@ -75,7 +76,7 @@ def test_a_home_is_that_of_the_nodes_but_on_this_machine(store: Store, monkeypat
 def test_the_path_is_that_of_the_nodes_that_have_it_wherever_the_child_runs(store: Store, child: str | None) -> None:
     ran(store, "a slots=1\nb slots=1\n", run_dir="~/x")
     assert paths_by_key(resolved(store, child)[0])["model.path"] == "~/x/export"
-    assert [(node.host, run_dir) for node, run_dir in homes(store, "sft-0001")] == [("a", "~/x")]
+    assert [node.host for node in homes(store, "sft-0001")] == ["a"]
 
 
 def test_what_is_not_there_is_told_with_the_key(store: Store) -> None:
