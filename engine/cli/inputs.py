@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from engine.cli.output import say
@@ -43,6 +44,22 @@ def look_up_references(settings: Settings, spec: AnySpec, hosts: Hostfile, where
     for taken in inputs:
         say(settings, f"{taken.reference} is {taken.path}, made by {made_by(taken, taken.parent_id)}.")
     return resolved, inputs
+
+
+def pin_references(settings: Settings, spec: AnySpec, after: Collection[str]) -> tuple[AnySpec, list[str]]:
+    """Return the spec and the experiments that it must wait for, since they are still to make what it takes; say so.
+
+    after: ids of experiments that it comes after anyway.
+    """
+    from engine.dispatch.inputs import pin_awaited
+    from engine.spec.references import references_of
+
+    if not references_of(spec) or not settings.database.exists():
+        return spec, []
+    spec, awaited = pin_awaited(settings.open_store(), spec, after)
+    if awaited:
+        say(settings, f"It begins when {' and '.join(awaited)} has made what it takes.")
+    return spec, awaited
 
 
 def made_by(taken: Input, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.inputs import look_up_references
+from engine.cli.inputs import look_up_references, pin_references
 from engine.cli.output import print_json, say
 from engine.cli.planning import refuse_what_cannot_run
 from engine.cli.settings import Settings, global_options, pass_settings
@@ -55,11 +55,17 @@ def launch(
     from engine.spec.resolve import input_paths, with_absolute_paths
     from engine.store import experiments
 
-    specs: list[tuple[AnySpec, list[Input]]] = []
+    specs: list[tuple[AnySpec, list[Input], list[str]]] = []
+    parents = [experiments.resolve(settings.open_store(), reference) for reference in after]
     hosts = load_hostfile(hostfile) if hostfile is not None else None
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
         require_launchable(spec, where=str(file))
+        spec, awaited = pin_references(settings, spec, parents)
+        if awaited:
+            # What they will have made is looked up, and the plan made, when they have.
+            specs.append((spec, [], awaited))
+            continue
         spec, inputs = look_up_references(settings, spec, hosts or local_hostfile(), str(file))
         if hosts is None:
             brought = made_elsewhere(settings.open_store(), inputs) if inputs else set()
@@ -68,11 +74,10 @@ def launch(
                 raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(file))
         if not force:
             refuse_what_cannot_run(settings, spec, hosts or local_hostfile(), where=str(file), gpu_memory=gpu_memory)
-        specs.append((spec, inputs))
+        specs.append((spec, inputs, []))
 
     store = settings.open_store(create=True)
     code = take_snapshot(store.objects_dir).sha256
-    parents = [experiments.resolve(store, reference) for reference in after]
     ids = [
         experiments.create(
             store,
@@ -81,12 +86,12 @@ def launch(
             tags=tags,
             hostfile=str(hosts.path) if hosts is not None and hosts.path is not None else None,
             hostfile_text=hosts.text if hosts is not None else None,
-            after=parents,
+            after=[*parents, *awaited],
             inputs=inputs,
             priority=priority,
             code=code,
         )
-        for spec, inputs in specs
+        for spec, inputs, awaited in specs
     ]
     ensure_running(settings.database)
     if wait:

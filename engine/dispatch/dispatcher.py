@@ -21,7 +21,9 @@ from engine.cluster.hostfile import Node
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 from engine.dispatch import placement
 from engine.dispatch.collection import collect
+from engine.dispatch.fitting import place_at, require_fit
 from engine.dispatch.homes import homes, hostfile_of, nodes_of
+from engine.dispatch.inputs import resolve_references
 from engine.dispatch.leftovers import Leftovers
 from engine.dispatch.line import Line
 from engine.dispatch.lock import DispatcherLock
@@ -29,6 +31,7 @@ from engine.dispatch.nodes import Nodes
 from engine.dispatch.placement import Seat
 from engine.dispatch.run import Run
 from engine.errors import ExitCode, NotFound, PlumblineError
+from engine.spec.references import references_of
 from engine.store import attempts, experiments, inputs
 from engine.store.database import Store
 from engine.store.experiments import Experiment
@@ -220,11 +223,32 @@ class Dispatcher:
         return [(node, self._nodes.link(node)) for node in found.values()]
 
     def _begin(self, experiment: Experiment, seats: tuple[Seat, ...]) -> None:
+        if not self._settled(experiment, seats):
+            return
         earlier = attempts.list_attempts(self._store, experiment.id)
         nodes = nodes_of(self._store, experiment.id)
         run_dir = earlier[0].run_dir if earlier else self._run_dir(experiment, [nodes[seat.host] for seat in seats])
         attempts.begin(self._store, experiment.id, run_dir=run_dir, placement=placement.to_rows(seats))
         self._take_on(experiments.get(self._store, experiment.id))
+
+    def _settled(self, experiment: Experiment, seats: tuple[Seat, ...]) -> bool:
+        """Whether all that it takes from others is known; what it was launched before is looked up now.
+
+        One whose inputs were not made, or that they do not fit, ends here.
+        """
+        spec = experiments.get_spec(self._store, experiment.id)
+        if not references_of(spec):
+            return True
+        try:
+            hosts = hostfile_of(self._store, experiment.id)
+            spec, taken = resolve_references(self._store, spec, hosts)
+            require_fit(spec, place_at(hosts, seats), where=experiment.id)
+        except PlumblineError as error:
+            code = error.exit_code
+            experiments.set_state(self._store, experiment.id, State.FAILED, reason=str(error), exit_code=code)
+            return False
+        experiments.settle(self._store, experiment.id, spec, taken)
+        return True
 
     def _run_dir(self, experiment: Experiment, nodes: list[Node]) -> str:
         """Return where a run lives on its nodes: on this machine alone beside the database, so nothing is copied."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.dispatch.homes import homes
 from engine.errors import Refused
 from engine.spec.references import references_of, with_paths
-from engine.store.inputs import Input, look_up
+from engine.store.inputs import Input, awaited, look_up
 
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile
@@ -37,6 +37,21 @@ def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[An
             taken = replace(taken, path=str(Path(taken.path).expanduser()))
         found[reference.text] = taken
     return with_paths(spec, {text: taken.path for text, taken in found.items()}), list(found.values())
+
+
+def pin_awaited(store: Store, spec: AnySpec, after: Collection[str] = ()) -> tuple[AnySpec, list[str]]:
+    """Return the spec with the ids of experiments in references to what these are still to make, and these ids.
+
+    after: ids of experiments that it comes after anyway.
+    """
+    pinned: dict[str, str] = {}
+    parents: list[str] = []
+    for reference in references_of(spec).values():
+        parent = awaited(store, reference, after)
+        if parent is not None:
+            pinned[reference.text] = reference.of(parent)
+            parents.append(parent)
+    return with_paths(spec, pinned), list(dict.fromkeys(parents))
 
 
 def made_elsewhere(store: Store, inputs: Sequence[Input]) -> set[str]:

@@ -19,7 +19,6 @@ from engine.dispatch.scheduling import Begin, GiveUp, NodeStanding, Queued, Runn
 from engine.dispatch.turns import turn_of
 from engine.errors import ExitCode, PlumblineError
 from engine.spec.models import AnySpec, SimSpec
-from engine.spec.references import require_none
 from engine.store import attempts, experiments
 from engine.store.database import Store
 from engine.store.experiments import Experiment
@@ -104,7 +103,6 @@ class Line:
         nodes which share no work directory.
         """
         spec = experiments.get_spec(self._store, experiment.id)
-        require_none(spec, experiment.id)  # they are looked up at launch; one that waits for its output would wait here
         hostfile = hostfile_of(self._store, experiment.id)
         nodes = hostfile.nodes
         if hostfile.slurm is not None:

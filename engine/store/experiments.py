@@ -296,6 +296,15 @@ def set_state(
             follow(connection, identity, state, reason=reason, exit_code=exit_code, ended_at=ended_at)
 
 
+def settle(store: Store, identity: str, spec: AnySpec, inputs: Sequence[Input]) -> None:
+    """Give a queued experiment the spec that runs: with paths in place of references, and what these mean."""
+    text, digest = _canonical(spec)
+    with store.write() as connection:
+        if require(connection, identity).state is State.QUEUED:
+            change(connection, identity, spec=text, spec_hash=digest)
+            record(connection, identity, inputs)
+
+
 def postpone(store: Store, identity: str, *, reason: str, not_before: float, faults: int) -> None:
     """Let a queued experiment wait until a time, in seconds since the epoch, after a fault of the cluster."""
     with store.write() as connection:

@@ -63,6 +63,24 @@ def look_up(store: Store, reference: Reference) -> Input:
     return replace(found, path=str(PurePosixPath(found.path) / reference.below))
 
 
+def awaited(store: Store, reference: Reference, after: Collection[str] = ()) -> str | None:
+    """Return the experiment that is still to make what a reference means; None if it means what is there, or nothing.
+
+    That is one of `after` with that name or id, or else the newest of that name, if none of that name has succeeded.
+    """
+    named = select(_experiments.id, _experiments.state).where(
+        or_(_experiments.id == reference.name, _experiments.name == reference.name), _experiments.archived_at.is_(None)
+    )
+    with store.read() as connection:
+        rows = connection.execute(named.order_by(_experiments.created_at.desc(), _experiments.id.desc())).all()
+    rows = [row for row in rows if row.id == reference.name] or list(rows)
+    if (chosen := [row for row in rows if row.id in after]) or all(row.state != State.SUCCEEDED for row in rows):
+        newest = next(iter(chosen or rows), None)
+        if newest is not None and not State(newest.state).ended:
+            return str(newest.id)
+    return None
+
+
 def inputs_of(store: Store, identity: str) -> list[Taken]:
     """Return what an experiment takes from others. Raises NotFound if there is no such experiment."""
     columns = [_table.c[field.name] for field in fields(Input)]

@@ -79,7 +79,6 @@ def test_launch_takes_the_output_of_an_earlier_stage_and_show_tells_from_where(e
     ("setting", "code", "says"),
     [
         ("${facts-stf.model}", 4, "there is no experiment 'facts-stf'. Did you mean facts-sft?"),
-        ("${never.model}", 4, "never (sft-0002) has not finished: it is queued."),
         ("${facts-sft.policy}", 4, "has no artifact policy: it has model. Write ${facts-sft.model}."),
         ("${facts-sft}", 2, "model.path is ${facts-sft}, which is no reference."),
         ("${facts-sft.run}/tokenizer", 4, "/run/tokenizer, which is not there."),
@@ -92,6 +91,12 @@ def test_what_a_reference_cannot_mean_is_one_sentence_and_nothing_is_queued(
     assert refused.code == code and says in refused.err and str(house / "rm.yaml") in refused.err
     assert len(refused.err.splitlines()) == 1
     assert len(engine("ls", "--json").json) == 2
+
+
+def test_a_launch_waits_for_what_is_still_to_be_made(engine: Engine, house: Path) -> None:
+    launched = engine("launch", str(house / "rm.yaml"), "--set", "model.path=${never.model}")
+    assert launched.code == 0 and "It begins when sft-0002 has made what it takes." in launched.err
+    assert engine("show", "facts-rm", "--json").json["config"]["model.path"] == "${sft-0002.model}"
 
 
 def test_nodes_that_cannot_see_the_parent_are_sent_what_it_made(engine: Engine, house: Path) -> None:

@@ -12,7 +12,7 @@ from engine.cluster.hostfile import parse_hostfile
 from engine.cluster.node.processes import process_start
 from engine.cluster.testbed import Testbed
 from engine.dispatch import lifecycle
-from engine.dispatch.inputs import resolve_references
+from engine.dispatch.inputs import pin_awaited, resolve_references
 from engine.errors import ExitCode
 from engine.spec.loading import parse_spec
 from engine.store import attempts, events, experiments, series
@@ -153,6 +153,25 @@ def test_a_run_takes_what_another_one_made_and_its_nodes_find_it(house: House) -
     ]
     written = (node_folder(house, child, 0).parents[1] / "spec.yaml").read_text()
     assert f"train: {attempts.list_attempts(house.store, parent)[0].run_dir}/export/config.json" in written
+
+
+def test_a_stage_waits_for_the_one_that_makes_its_input_and_then_takes_it(house: House) -> None:
+    house.succeeded(house.launch(steps=3, name="other"), 3)
+    parent = house.launch(steps=60, note="pause=0.05", name="base")
+    spec = parse_spec(SPEC.format(steps=3, note="pause=0", data="'${base.model}/config.json'", retries=0))
+    pinned, awaited = pin_awaited(house.store, spec)
+    assert awaited == [parent]
+    child = experiments.create(house.store, pinned, hostfile_text=house.hostfile, after=awaited)
+    house.wake()
+    house.until(lambda: house.get(child).reason == f"waits for {parent} to succeed")
+    house.succeeded(child, 3)
+    assert [(each.input.parent_id, each.input.sha256) for each in inputs_of(house.store, child)] == [
+        (parent, "ab" * 32)
+    ]
+    assert pin_awaited(house.store, spec) == (spec, []), "what is there is not waited for"
+    again = house.launch(steps=60, note="pause=0.05", name="base")
+    assert pin_awaited(house.store, spec) == (spec, [])
+    assert pin_awaited(house.store, spec, after=[again])[1] == [again]
 
 
 def test_a_reference_that_nobody_looked_up_is_refused_before_the_start(house: House) -> None:
