@@ -46,17 +46,28 @@ def look_up_references(settings: Settings, spec: AnySpec, hosts: Hostfile, where
     return resolved, inputs
 
 
-def pin_references(settings: Settings, spec: AnySpec, after: Collection[str]) -> tuple[AnySpec, list[str]]:
+def pin_references(settings: Settings, spec: AnySpec, after: Collection[str], where: str) -> tuple[AnySpec, list[str]]:
     """Return the spec and the experiments that it must wait for, since they are still to make what it takes; say so.
 
-    after: ids of experiments that it comes after anyway.
+    Args:
+        settings: with the database.
+        spec: as it was written.
+        after: ids of experiments that it comes after anyway.
+        where: the file that has the spec, for errors.
+
+    Raises:
+        InvalidInput: if a reference is not of the form that they have.
     """
     from engine.dispatch.inputs import pin_awaited
     from engine.spec.references import references_of
 
-    if not references_of(spec) or not settings.database.exists():
-        return spec, []
-    spec, awaited = pin_awaited(settings.open_store(), spec, after)
+    try:
+        if not references_of(spec) or not settings.database.exists():
+            return spec, []
+        spec, awaited = pin_awaited(settings.open_store(), spec, after)
+    except PlumblineError as error:
+        error.where = error.where or where
+        raise
     if awaited:
         say(settings, f"It begins when {' and '.join(awaited)} has made what it takes.")
     return spec, awaited

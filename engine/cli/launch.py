@@ -61,7 +61,7 @@ def launch(
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
         require_launchable(spec, where=str(file))
-        spec, awaited = pin_references(settings, spec, parents)
+        spec, awaited = pin_references(settings, spec, parents, str(file))
         if awaited:
             # What they will have made is looked up, and the plan made, when they have.
             specs.append((spec, [], awaited))
