@@ -183,14 +183,15 @@ def test_a_node_that_does_not_share_the_folder_says_so(far: Far, tmp_path: Path)
     assert "must be shared" in stage(far, tmp_path, node=1, port_on=None)["problem"]
 
 
-def test_signals_reach_the_agent_and_a_dead_one_is_gone(far: Far, tmp_path: Path) -> None:
+def test_signals_reach_the_agent_and_the_end_of_a_killed_one_is_told(far: Far, tmp_path: Path) -> None:
     stage(far, tmp_path)
     follow(far, tmp_path, copy=False)
     start(far, tmp_path, "import time; time.sleep(600)")
     far.until(lambda: far.phases()[-1:] == ["alive"])
     pid = json.loads((tmp_path / "attempt-1/node-0/agent.json").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
-    far.until(lambda: far.phases()[-1:] == ["gone"])
+    far.until(lambda: far.phases()[-1:] == ["exited"])
+    assert [frame.header["exit"]["why"] for frame in far.frames if frame.header.get("exit")] == ["agent_killed"]
     far.until(drained(far))
 
 
