@@ -92,7 +92,14 @@ METRICS: Mapping[str, Metric] = MappingProxyType(_TABLE)
 
 # The one metric that tells most about an experiment, by its kind.
 HEADLINE: Mapping[str, str] = MappingProxyType(
-    {"sft": "loss", "rm": "loss", "ppo": "score", "rag": "chunks_per_second", "eval": "score"}
+    {
+        "sft": "loss",
+        "rm": "loss",
+        "ppo": "score",
+        "rag": "chunks_per_second",
+        "eval": "score",
+        "sim": "loss",
+    }
 )
 
 
