@@ -15,6 +15,8 @@ from engine.cluster.setup import Outcome, Wishes, hostfile_lines, install
 from engine.cluster.testbed import Testbed
 from engine.cluster.wheel import build_wheel
 
+pytestmark = pytest.mark.cluster  # a virtual environment takes seconds to make
+
 ALONE = Wishes(dependencies=False)
 
 

@@ -19,9 +19,10 @@ from tests.cluster.apart import write
 
 MB = 1 << 20
 
-pytestmark = pytest.mark.skipif(
-    Testbed.can_isolate() is not None, reason=f"nodes cannot be isolated: {Testbed.can_isolate()}"
-)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(Testbed.can_isolate() is not None, reason=f"nodes cannot be isolated: {Testbed.can_isolate()}"),
+]
 
 
 @pytest.fixture(scope="module")

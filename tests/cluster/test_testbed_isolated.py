@@ -17,9 +17,10 @@ from engine.errors import InvalidInput, Refused
 
 SECONDS = 30.0
 
-pytestmark = pytest.mark.skipif(
-    Testbed.can_isolate() is not None, reason=f"nodes cannot be isolated: {Testbed.can_isolate()}"
-)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(Testbed.can_isolate() is not None, reason=f"nodes cannot be isolated: {Testbed.can_isolate()}"),
+]
 
 
 class Cluster:

@@ -112,3 +112,27 @@ def test_reinforcement_on_four_nodes_and_fine_tuning_on_the_others_run_at_the_sa
     began, ended = zip(*((one.started_at, one.ended_at) for one in map(lab.get, (ppo, sft))), strict=True)
     assert max(began) < min(ended), "they overlap"
     assert list(series.read(lab.store, ppo, "score").step) == list(range(1, 7))
+
+
+def test_nodes_with_disks_of_their_own_train_together_and_are_sent_what_they_lack(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    reason = Testbed.can_isolate()
+    if reason is not None:
+        pytest.skip(f"nodes cannot have disks of their own here: {reason}")
+    folder = tmp_path_factory.mktemp("apart")
+    with Testbed.start(
+        folder / "testbed", nodes=2, slots=1, workdir=folder / "work", isolated=True, disk_mb=256
+    ) as testbed:
+        hosts, lab.hosts = lab.hosts, testbed.hostfile.read_text(encoding="utf-8")
+        try:
+            identity = lab.launch(SFT, name="apart", nodes=2, steps=12)
+            lab.succeeded(identity)
+        finally:
+            lab.hosts = hosts
+        run = attempts.list_attempts(lab.store, identity)[-1].run_dir.rpartition("/")[2]
+        parts = [sorted((testbed.disk(node) / run / "checkpoints").glob("step-*/COMPLETE")) for node in (1, 2)]
+        assert all(parts), "each node has its part of the checkpoint"
+        assert (testbed.disk(1) / run / "export/config.json").exists()
+        assert not (testbed.disk(2) / run / "export").exists()
+    assert list(series.read(lab.store, identity, "loss").step) == list(range(1, 13))

@@ -94,6 +94,7 @@ def test_a_new_node_and_another_number_of_ranks_are_refused_in_one_sentence(
         assert "checkpoint step-00000006 is split over " in line and " (rank 0) and " in line and why in line
 
 
+@pytest.mark.cluster
 def test_what_all_nodes_have_goes_on_anywhere_once_it_is_in_one_folder(
     server: ForkServer, copied: tuple[Path, Path], finished: tuple[Path, Job]
 ) -> None:
