@@ -122,7 +122,7 @@ def test_nodes_with_disks_of_their_own_train_together_and_are_sent_what_they_lac
         pytest.skip(f"nodes cannot have disks of their own here: {reason}")
     folder = tmp_path_factory.mktemp("apart")
     with Testbed.start(
-        folder / "testbed", nodes=2, slots=1, workdir=folder / "work", isolated=True, disk_mb=256
+        folder / "testbed", nodes=2, slots=1, workdir=folder / "work", isolated=True, disk_mb=2048
     ) as testbed:
         hosts, lab.hosts = lab.hosts, testbed.hostfile.read_text(encoding="utf-8")
         try:

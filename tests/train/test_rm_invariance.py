@@ -49,7 +49,8 @@ def assert_same(run_dir: Path, expected: Path) -> None:
     for name in ("loss", "grad_norm", "accuracy", "margin", *EVALUATED, *BY_GROUP):
         points = series(expected, name)
         assert len(points) == (1 if name in EVALUATED + BY_GROUP else STEPS), name
-        assert series(run_dir, name) == pytest.approx(points, rel=1e-5, abs=2e-6), name
+        # A mean of scores around 0: sums in another order round it by millionths, on some processors by more.
+        assert series(run_dir, name) == pytest.approx(points, rel=1e-5, abs=5e-6), name
     assert settled(run_dir) == pytest.approx(settled(expected), rel=1e-5)
     assert largest_difference(weights(run_dir), weights(expected)) < 1e-4
 
