@@ -38,7 +38,7 @@ from engine.store.experiments import Experiment
 from engine.telemetry.states import State
 
 TICK_SECONDS = 0.1
-GATHER_SECONDS = 0.02  # after the first message of a turn, for those that come together
+GATHER_SECONDS = 0.03  # after the first message of a turn, for those that come together
 STEP_SECONDS = 0.25  # between two steps of a run of which nothing is heard
 SOON_SECONDS, LOOK_SECONDS = 0.2, 1.0  # the least and the most between two looks at the database
 BLOCKED_SECONDS = 3.0  # before facts are written again, when they could not be
