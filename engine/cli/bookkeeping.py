@@ -1,9 +1,10 @@
-"""`engine rename|tag|note|archive|restore|delete`: names and order; nothing here touches a run."""
+"""`engine rename|tag|note|priority|archive|restore|delete`: names and order; nothing here touches a run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -41,12 +42,9 @@ def _change_each(settings: Settings, references: Sequence[str], change: Callable
 @pass_settings
 def rename(settings: Settings, reference: str, name: str) -> None:
     """Give an experiment another name."""
-    from engine.store import bookkeeping, experiments
+    from engine.store import bookkeeping
 
-    store = settings.open_store()
-    identity = experiments.resolve(store, reference)
-    bookkeeping.rename(store, identity, name)
-    _done(settings, [identity])
+    _change_each(settings, (reference,), partial(bookkeeping.rename, name=name))
 
 
 @click.command()
@@ -57,12 +55,10 @@ def rename(settings: Settings, reference: str, name: str) -> None:
 @pass_settings
 def tag(settings: Settings, reference: str, tags: tuple[str, ...], remove: bool) -> None:
     """Add tags to an experiment, or take them away."""
-    from engine.store import bookkeeping, experiments
+    from engine.store import bookkeeping
 
-    store = settings.open_store()
-    identity = experiments.resolve(store, reference)
-    (bookkeeping.remove_tags if remove else bookkeeping.add_tags)(store, identity, tags)
-    _done(settings, [identity])
+    change = bookkeeping.remove_tags if remove else bookkeeping.add_tags
+    _change_each(settings, (reference,), partial(change, tags=tags))
 
 
 @click.command()
@@ -72,12 +68,9 @@ def tag(settings: Settings, reference: str, tags: tuple[str, ...], remove: bool)
 @pass_settings
 def note(settings: Settings, reference: str, text: str) -> None:
     """Write a line about an experiment; an empty one takes it away."""
-    from engine.store import bookkeeping, experiments
+    from engine.store import bookkeeping
 
-    store = settings.open_store()
-    identity = experiments.resolve(store, reference)
-    bookkeeping.set_note(store, identity, text)
-    _done(settings, [identity])
+    _change_each(settings, (reference,), partial(bookkeeping.set_note, note=text))
 
 
 @click.command()
@@ -87,12 +80,9 @@ def note(settings: Settings, reference: str, text: str) -> None:
 @pass_settings
 def priority(settings: Settings, reference: str, priority: int) -> None:
     """Say how urgent a queued experiment is: higher ones begin first (usually 0; write -- before a negative one)."""
-    from engine.store import bookkeeping, experiments
+    from engine.store import bookkeeping
 
-    store = settings.open_store()
-    identity = experiments.resolve(store, reference)
-    bookkeeping.set_priority(store, identity, priority)
-    _done(settings, [identity])
+    _change_each(settings, (reference,), partial(bookkeeping.set_priority, priority=priority))
 
 
 @click.command()

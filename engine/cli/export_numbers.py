@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.output import iso_time, json_metrics, json_number
+from engine.cli.measurements import sample_document
+from engine.cli.output import iso_time, json_number
 from engine.errors import Refused, RunFailed
 
 if TYPE_CHECKING:
@@ -93,18 +94,7 @@ def _samples_csv(store: Store, identity: str) -> str:
 def _samples_lines(store: Store, identity: str) -> str:
     from engine.store.samples import list_samples
 
-    documents = (
-        {
-            "step": sample.step,
-            "attempt": sample.attempt,
-            "time": iso_time(sample.time),
-            "prompt": sample.prompt,
-            "response": sample.response,
-            "reference": sample.reference,
-            "scores": json_metrics(sample.scores),
-        }
-        for sample in list_samples(store, identity)
-    )
+    documents = (sample_document(sample) for sample in list_samples(store, identity))
     return "".join(json.dumps(each, ensure_ascii=False, allow_nan=False) + "\n" for each in documents)
 
 

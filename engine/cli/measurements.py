@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli.output import in_order, iso_time, json_metrics, json_number, number, print_json, table, visible
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from engine.store.samples import Sample
 
 
 @click.command()
@@ -88,6 +91,19 @@ def metrics(settings: Settings, reference: str, names: tuple[str, ...], last: bo
     click.echo(table(["METRIC", "UNIT", "POINTS", "FIRST", "LAST", "LEAST", "MOST"], rows, right=(2, 3, 4, 5, 6)))
 
 
+def sample_document(sample: Sample) -> dict[str, Any]:
+    """Return a sample as `engine samples --json` prints it."""
+    return {
+        "step": sample.step,
+        "attempt": sample.attempt,
+        "time": iso_time(sample.time),
+        "prompt": sample.prompt,
+        "response": sample.response,
+        "reference": sample.reference,
+        "scores": json_metrics(sample.scores),
+    }
+
+
 @click.command()
 @click.argument("reference", metavar="EXP")
 @click.option("--step", type=int, help="Those of one step (default: all).")
@@ -102,20 +118,7 @@ def samples(settings: Settings, reference: str, step: int | None) -> None:
     identity = experiments.resolve(store, reference)
     found = list_samples(store, identity, step)
     if settings.json:
-        print_json(
-            [
-                {
-                    "step": sample.step,
-                    "attempt": sample.attempt,
-                    "time": iso_time(sample.time),
-                    "prompt": sample.prompt,
-                    "response": sample.response,
-                    "reference": sample.reference,
-                    "scores": json_metrics(sample.scores),
-                }
-                for sample in found
-            ]
-        )
+        print_json([sample_document(sample) for sample in found])
         return
     for sample in found:
         click.echo(f"step {sample.step}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -103,10 +103,10 @@ def examine(facts: Sequence[Facts], here: Here) -> list[Finding]:
     )
 
 
-def first_objection(facts: Sequence[Facts], here: Here) -> Finding | None:
-    """Return what speaks most against starting a run on these nodes, or None."""
-    found = examine(facts, here)
-    return found[0] if found and found[0].severity is Severity.FAIL else None
+def first_objection(facts: Sequence[Facts], here: Here, *, but: Collection[str] = ()) -> Finding | None:
+    """Return what speaks most against starting a run on these nodes, or None. but: aspects that do not count."""
+    failures = (each for each in examine(facts, here) if each.severity is Severity.FAIL and each.aspect not in but)
+    return next(failures, None)
 
 
 def states(facts: Facts, findings: Sequence[Finding]) -> dict[str, Severity | None]:

@@ -19,11 +19,12 @@ from engine.dispatch.scheduling import Begin, GiveUp, NodeStanding, Queued, Runn
 from engine.dispatch.turns import turn_of
 from engine.errors import ExitCode, PlumblineError
 from engine.spec.models import AnySpec, SimSpec
-from engine.store import attempts, experiments
+from engine.store import attempts, events, experiments
 from engine.store.database import Store
 from engine.store.experiments import Experiment
 from engine.telemetry.states import State
 
+_RECENT_EVENTS = 100  # among which the last words of an attempt are
 _ESTIMATE_SECONDS = 120.0  # between two looks at how long runs like a queued one took
 
 
@@ -120,7 +121,20 @@ class Line:
                 placement = placement.model_copy(update={"nodes": len(nodes), "min_nodes": None})
             elif experiment.faults:
                 placement = placement.model_copy(update={"min_nodes": placement.min_nodes or 1})
+                failed = self._failed_hosts(experiment.id, last.number)
+                avoid = frozenset(node_key(node) for node in nodes if node.host in failed)
         return _Waiting(spec, want_of(nodes, placement, avoid), nodes)
+
+    def _failed_hosts(self, identity: str, attempt: int) -> set[str]:
+        """Return the hosts of an attempt on which a rank failed, or that were lost."""
+        lost = {
+            each.host for each in attempts.contacts(self._store, identity) if each.attempt == attempt and each.message
+        }
+        told = events.list_events(self._store, identity, newest=True, limit=_RECENT_EVENTS)
+        failed = {
+            str(each.data.get("host")) for each in told if each.event == "rank_failed" and each.attempt == attempt
+        }
+        return lost | failed
 
     def _estimate(self, waiting: _Waiting) -> None:
         """Look how long runs like it took."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
-from engine.cluster.preflight import Facts, Here, Severity, examine
+from engine.cluster.preflight import Facts, Here, first_objection
 from engine.cluster.snapshot import find_snapshot
 from engine.cluster.staging import Request, Staged, Staging, Target
 from engine.dispatch.job import packages_of, require_equal_versions
@@ -76,9 +76,8 @@ class Preparation:
         if any(document is None for document in documents):
             return False
         facts = [Facts(each.node, probe=found) for each, found in zip(self._seated, documents, strict=True)]
-        passed = {"engine"} if self._code is not None else set()  # the snapshot runs, whatever is installed there
-        findings = (each for each in examine(facts, here) if each.aspect not in passed)
-        objection = next((each for each in findings if each.severity is Severity.FAIL), None)
+        # The snapshot runs, whatever engine is installed there.
+        objection = first_objection(facts, here, but={"engine"} if self._code is not None else ())
         if objection is not None:
             self._nodes.forget_probe(objection.host)
             raise Refused(objection.message, hint=objection.hint, where=objection.host)

@@ -19,8 +19,8 @@ The rule, in plain words:
     which cannot be reached, are drained, or are held by somebody else: the cluster would stand idle for who knows how
     long. Nor for the second in line on the same nodes: its own time comes.
 5.  **Where.** Small runs go where the fewest slots are free, so that whole nodes stay free; on a node, slots lie side
-    by side, in the smallest gap that has them. Nodes that failed the run before are taken only where the others,
-    busy or not, are too few. Ranks go in hostfile order.
+    by side, in the smallest gap that has them. Nodes where a rank of it failed, or that were lost, are taken only
+    where the others, busy or not, are too few. Ranks go in hostfile order.
 
 Reasons are sentences that stay as they are while nothing changes, for they are written down when they change.
 """

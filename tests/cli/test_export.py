@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,20 +16,12 @@ from engine.telemetry.reader import Chunk
 from engine.telemetry.records import EventRecord
 from engine.train.export import folder_hash
 from tests.cli.conftest import SPEC, Engine
-from tests.cluster.apart import Apart, nodes_apart, write
+from tests.cluster.apart import Apart, node_fixtures, write
 
 RUN = "~/work/sft-0001-abcdef"
 
 
-@pytest.fixture(scope="module")
-def module_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Apart]]:
-    with nodes_apart(tmp_path_factory.mktemp("nodes"), 2) as emptied:
-        yield emptied
-
-
-@pytest.fixture
-def nodes(module_nodes: Callable[[Any], Apart], monkeypatch: pytest.MonkeyPatch) -> Apart:
-    return module_nodes(monkeypatch)
+module_nodes, nodes = node_fixtures(2)
 
 
 def run_on(nodes: Apart, database: Path) -> None:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.cluster.hostfile import Node, load_hostfile
 from engine.cluster.session import NodeSession
 from engine.cluster.snapshot import Snapshot
@@ -81,6 +83,21 @@ def nodes_apart(folder: Path, count: int) -> Iterator[Callable[[Any], Apart]]:
             return apart
 
         yield emptied
+
+
+def node_fixtures(count: int) -> tuple[Any, Any]:
+    """Return the fixtures `module_nodes` and `nodes` of a module: so many nodes, emptied for each test."""
+
+    @pytest.fixture(scope="module")
+    def module_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Apart]]:
+        with nodes_apart(tmp_path_factory.mktemp("nodes"), count) as emptied:
+            yield emptied
+
+    @pytest.fixture
+    def nodes(module_nodes: Callable[[Any], Apart], monkeypatch: pytest.MonkeyPatch) -> Apart:
+        return module_nodes(monkeypatch)
+
+    return module_nodes, nodes
 
 
 def write(path: Path, size: int) -> bytes:

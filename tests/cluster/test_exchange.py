@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,13 @@ import pytest
 from engine.cluster.node.contents import Hashes, describe
 from engine.cluster.session import NodeSession
 from engine.errors import Unreachable
-from tests.cluster.apart import Apart, nodes_apart, write
+from tests.cluster.apart import Apart, node_fixtures, write
 
 MB = 1 << 20
 TOKEN = "5" * 64
 
 
-@pytest.fixture(scope="module")
-def module_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Apart]]:
-    with nodes_apart(tmp_path_factory.mktemp("nodes"), 4) as emptied:
-        yield emptied
-
-
-@pytest.fixture
-def nodes(module_nodes: Callable[[Any], Apart], monkeypatch: pytest.MonkeyPatch) -> Apart:
-    return module_nodes(monkeypatch)
+module_nodes, nodes = node_fixtures(4)
 
 
 @pytest.fixture

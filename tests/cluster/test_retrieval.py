@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,13 @@ from engine.cluster.retrieval import Brought, bring, open_source
 from engine.cluster.session import NodeSession
 from engine.errors import NotFound, Refused, RunFailed, Unreachable
 from engine.train.export import folder_hash
-from tests.cluster.apart import Apart, nodes_apart, write
+from tests.cluster.apart import Apart, node_fixtures, write
 
 MB = 1 << 20
 RUN = "~/work/sft-0001"
 
 
-@pytest.fixture(scope="module")
-def module_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Apart]]:
-    with nodes_apart(tmp_path_factory.mktemp("nodes"), 1) as emptied:
-        yield emptied
-
-
-@pytest.fixture
-def nodes(module_nodes: Callable[[Any], Apart], monkeypatch: pytest.MonkeyPatch) -> Apart:
-    return module_nodes(monkeypatch)
+module_nodes, nodes = node_fixtures(1)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,12 @@ from engine.cluster import distribution
 from engine.cluster.session import NodeSession
 from engine.cluster.staging import Cancelled, Progress, Request, Staged, Staging, Target
 from engine.errors import Refused, RunFailed, Unreachable
-from tests.cluster.apart import Apart, nodes_apart, write
+from tests.cluster.apart import Apart, node_fixtures, write
 
 MB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def module_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Apart]]:
-    with nodes_apart(tmp_path_factory.mktemp("nodes"), 2) as emptied:
-        yield emptied
-
-
-@pytest.fixture
-def nodes(module_nodes: Callable[[Any], Apart], monkeypatch: pytest.MonkeyPatch) -> Apart:
-    return module_nodes(monkeypatch)
+module_nodes, nodes = node_fixtures(2)
 
 
 def model(home: Path, *, weights: int = 3 * MB) -> dict[str, bytes]:

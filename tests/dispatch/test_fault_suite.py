@@ -260,7 +260,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             pytest.skip(f"the fault suite needs isolated nodes with clocks: {reason}")
     folder = tmp_path_factory.mktemp("cluster")
     started = {"nodes": NODES, "slots": 8, "workdir": folder / "work", "isolated": True, "disk_mb": 64, "clocks": True}
-    with Testbed.start(folder / "testbed", **started) as testbed:  # type: ignore[arg-type]
+    with Testbed.start(folder / "testbed", **started) as testbed:
         found = Cluster(testbed, folder)
         found.open().close()
         yield found

@@ -49,8 +49,9 @@ def assert_same(run_dir: Path, expected: Path) -> None:
     for name in ("loss", "grad_norm", "accuracy", "margin", *EVALUATED, *BY_GROUP):
         points = series(expected, name)
         assert len(points) == (1 if name in EVALUATED + BY_GROUP else STEPS), name
-        # A mean of scores around 0: sums in another order round it by millionths, on some processors by more.
-        assert series(run_dir, name) == pytest.approx(points, rel=1e-5, abs=5e-6), name
+        # A mean of scores around 0 is as exact as the scores are, not as it is itself.
+        slack = 1e-5 * max(series(expected, "eval_reward_std").values()) if name == "eval_reward" else 2e-6
+        assert series(run_dir, name) == pytest.approx(points, rel=1e-5, abs=slack), name
     assert settled(run_dir) == pytest.approx(settled(expected), rel=1e-5)
     assert largest_difference(weights(run_dir), weights(expected)) < 1e-4
 

@@ -18,3 +18,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     found = World(tmp_path)
     yield found
     found.store.close()
+
+
+@pytest.fixture
+def running(world: World) -> str:
+    """An experiment that has taken 40 of 100 steps on two nodes."""
+    identity = world.add("one")
+    world.begin(identity, hosts=("n1", "n2"))
+    world.train(identity, range(1, 41), lr=1e-3, grad_norm=1.0, tokens=5.0)
+    return identity

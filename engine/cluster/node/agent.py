@@ -29,7 +29,7 @@ from typing import Any
 
 from engine.cluster.node import leases
 from engine.cluster.node.documents import write_json
-from engine.cluster.node.exit_record import leave_record, take_room
+from engine.cluster.node.exit_record import leave_record, take_room, unstarted_record
 from engine.cluster.node.processes import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
@@ -330,20 +330,23 @@ def _take_slots(folder: Path, job: Mapping[str, Any]) -> list[int] | None:
 
 def _could_not_start(folder: Path, job: Mapping[str, Any], error: Exception) -> bool:
     """Leave the record of a start that failed; return whether it is there."""
-    told = f"error: the agent could not start: {error}"
-    first = {"rank": int(job["ranks"][0]["rank"]), "code": None, "signal": None, "tail": told}
-    record = {"why": "rank_failed", "time": time.time(), "first": first, "ranks": {}}
+    record = unstarted_record(int(job["ranks"][0]["rank"]), f"the agent could not start: {error}")
     return leave_record(folder, record, seconds=START_RECORD_SECONDS)
 
 
-def main(folder: Path) -> int:
-    """Start the attempt in `folder` unless that was done before; return once it has started, as a process apart."""
+def claim(folder: Path) -> bool:
+    """Take a node's share of an attempt for this process and those it forks; False if it was started before."""
     lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return ALREADY_STARTED
-    if (folder / "agent.json").exists() or (folder / "exit.json").exists():
+        return False
+    return not ((folder / "agent.json").exists() or (folder / "exit.json").exists())
+
+
+def main(folder: Path) -> int:
+    """Start the attempt in `folder` unless that was done before; return once it has started, as a process apart."""
+    if not claim(folder):
         return ALREADY_STARTED
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     try:

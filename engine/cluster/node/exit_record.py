@@ -55,6 +55,12 @@ def killed_record(killed: int) -> dict[str, Any]:
     return {"why": "agent_killed", "time": time.time(), "first": None, "ranks": {}, "killed": killed}
 
 
+def unstarted_record(rank: int, problem: str) -> dict[str, Any]:
+    """Return the record of a share of an attempt that could not be started. rank: the first one there."""
+    first = {"rank": rank, "code": None, "signal": None, "tail": f"error: {problem}"}
+    return {"why": "rank_failed", "time": time.time(), "first": first, "ranks": {}}
+
+
 def _leave(folder: Path, text: bytes) -> None:
     room = folder / _ROOM
     descriptor = os.open(room, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -15,6 +15,7 @@ from typing import Any
 from engine.cluster.node.agent import ALREADY_STARTED
 from engine.cluster.node.archive import Sources, write_archive
 from engine.cluster.node.documents import write_json, write_text
+from engine.cluster.node.exit_record import unstarted_record
 from engine.cluster.node.processes import boot_id, process_start
 
 SHARED_SECONDS = 5.0  # how long a network file system may take to show a new file
@@ -103,9 +104,7 @@ def start(tell: Tell, *, run_dir: str, attempt: int, node: int, job: Mapping[str
     write_json(folder / "job.json", with_full_paths(job, home, python))
     problem = _start_agent(str(expand(python)), folder)
     if problem is not None:
-        first = {"rank": job["ranks"][0]["rank"], "code": None, "signal": None, "tail": problem}
-        record = {"why": "rank_failed", "time": time.time(), "first": first, "ranks": {}}
-        write_json(folder / "exit.json", record)
+        write_json(folder / "exit.json", unstarted_record(job["ranks"][0]["rank"], problem))
 
 
 def with_full_paths(job: Mapping[str, Any], home: Path, python: str) -> dict[str, Any]:
@@ -165,11 +164,11 @@ def _start_agent(python: str, folder: Path) -> str | None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"error: the agent cannot be started: {error}"
+        return f"the agent cannot be started: {error}"
     if started.returncode in (0, ALREADY_STARTED):
         return None
     said = started.stderr.strip().splitlines() or ["see its agent.log"]
-    return f"error: the agent could not start: {said[-1]}"
+    return f"the agent could not start: {said[-1]}"
 
 
 def _appears(path: Path, text: str) -> bool:

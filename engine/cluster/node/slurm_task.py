@@ -23,9 +23,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.cluster.node.agent import ALREADY_STARTED, Agent
+from engine.cluster.node.agent import ALREADY_STARTED, Agent, claim
 from engine.cluster.node.documents import write_json
-from engine.cluster.node.exit_record import leave_record, read_record
+from engine.cluster.node.exit_record import leave_record, read_record, unstarted_record
 
 WISH = "wish.json"  # {"signal": "USR1" or "TERM", "by": "plumbline" or "slurm"}, in the folder of the attempt
 MEETING = "meeting.json"  # {"address": …, "port": …, "job": …}: where the ranks meet
@@ -130,12 +130,7 @@ def main(attempt: Path) -> int:
         print(f"error: {node} does not see {attempt}: the work directory must be shared", file=sys.stderr)
         return 1
     folder.mkdir(exist_ok=True)
-    lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return ALREADY_STARTED
-    if (folder / "agent.json").exists() or (folder / "exit.json").exists():
+    if not claim(folder):
         return ALREADY_STARTED
     template = json.loads((attempt / "job.json").read_text(encoding="utf-8"))
     try:
@@ -149,9 +144,8 @@ def main(attempt: Path) -> int:
         agent.start()
     except Exception as error:
         traceback.print_exc()
-        told = f"error: the agent on {node} could not start: {error}"
-        first = {"rank": index * int(template["slots"]), "code": None, "signal": None, "tail": told}
-        leave_record(folder, {"why": "rank_failed", "time": time.time(), "first": first, "ranks": {}})
+        problem = f"the agent on {node} could not start: {error}"
+        leave_record(folder, unstarted_record(index * int(template["slots"]), problem))
         return 1
     # The ranks are there: they die with the thread that forked them, which is this one.
     threading.Thread(target=_heed, args=(attempt,), daemon=True).start()
