@@ -89,6 +89,7 @@ def launch(
             after=[*parents, *awaited],
             inputs=inputs,
             priority=priority,
+            forced=force,
             code=code,
         )
         for spec, inputs, awaited in specs

@@ -242,7 +242,8 @@ class Dispatcher:
         try:
             hosts = hostfile_of(self._store, experiment.id)
             spec, taken = resolve_references(self._store, spec, hosts)
-            require_fit(spec, place_at(hosts, seats), where=experiment.id)
+            if not experiment.forced:
+                require_fit(spec, place_at(hosts, seats), where=experiment.id)
         except PlumblineError as error:
             code = error.exit_code
             experiments.set_state(self._store, experiment.id, State.FAILED, reason=str(error), exit_code=code)

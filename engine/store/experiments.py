@@ -60,6 +60,7 @@ class Experiment:
     priority: int  # higher first
     not_before: float | None  # a queued one waits until then, after a fault
     faults: int  # of nodes and links, since it last got on
+    forced: bool  # it begins also where its plan says that it cannot run
     code: str | None  # SHA-256 of the snapshot of our code that runs it; null: what the nodes have
     attempts: int
     nodes: int | None  # of the last attempt; null before the first one
@@ -84,6 +85,7 @@ def create(
     parent_id: str | None = None,
     inputs: Sequence[Input] = (),
     priority: int = 0,
+    forced: bool = False,
     code: str | None = None,
 ) -> str:
     """Queue an experiment and return its id.
@@ -99,6 +101,7 @@ def create(
         parent_id: the experiment it was made from.
         inputs: what its spec takes from other experiments.
         priority: higher first.
+        forced: it begins also where its plan says that it cannot run.
         code: SHA-256 of the snapshot of our code that is to run it; null for what the nodes have.
     """
     text, digest = _canonical(spec)
@@ -128,6 +131,7 @@ def create(
                 created_at=time.time(),
                 note=None if spec.note is None else storable(spec.note),
                 priority=priority,
+                forced=int(forced),
                 code=code,
             )
         )
@@ -377,5 +381,5 @@ def _experiments_query() -> Select[Any]:
 def _experiment(row: Row[Any], tags: Sequence[str], last: Mapping[str, float]) -> Experiment:
     values = dict(row._mapping)
     values["state"], values["desired"] = State(values["state"]), Desired(values["desired"])
-    values["attempts"] = values["attempts"] or 0
+    values["attempts"], values["forced"] = values["attempts"] or 0, bool(values["forced"])
     return Experiment(**values, tags=tuple(tags), last=last)

@@ -45,6 +45,7 @@ experiments = Table(
     Column("priority", Integer, nullable=False, server_default="0"),  # higher first
     Column("not_before", Float),  # a queued one waits until then, after a fault
     Column("faults", Integer, nullable=False, server_default="0"),  # of nodes and links, since it last got on
+    Column("forced", Integer, nullable=False, server_default="0"),  # 1: begins also where its plan says it cannot run
     Column("code", String),  # SHA-256 of the snapshot of our code that runs it; null: what the nodes have
     Index("experiments_by_state", "state"),
     Index("experiments_by_name", "name"),

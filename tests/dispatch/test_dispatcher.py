@@ -174,6 +174,23 @@ def test_a_stage_waits_for_the_one_that_makes_its_input_and_then_takes_it(house:
     assert pin_awaited(house.store, spec, after=[again])[1] == [again]
 
 
+def test_a_stage_that_waited_is_refused_by_its_plan_unless_it_was_forced(house: House) -> None:
+    parent = house.launch(steps=60, note="pause=0.05", name="base")
+    text = SPEC.format(steps=3, note="pause=0", data="'${base.model}/config.json'", retries=0)
+    huge = "{hidden_size: 16384, layers: 100, heads: 128, intermediate_size: 53248}"
+    pinned, awaited = pin_awaited(house.store, parse_spec(text.replace("architecture: {}", f"architecture: {huge}")))
+    plain, forced = (
+        experiments.create(house.store, pinned, hostfile_text=house.hostfile, after=awaited, forced=each)
+        for each in (False, True)
+    )
+    house.wake()
+    refused = house.ended(plain)
+    assert (refused.state, refused.exit_code) == (State.FAILED, ExitCode.REFUSED), refused
+    assert attempts.list_attempts(house.store, plain) == []
+    house.succeeded(forced, 3)
+    assert house.get(parent).state is State.SUCCEEDED
+
+
 def test_a_reference_that_nobody_looked_up_is_refused_before_the_start(house: House) -> None:
     found = house.ended(house.launch(data="'${base.model}/config.json'"))
     assert (found.state, found.exit_code) == (State.FAILED, ExitCode.REFUSED)

@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("experiments", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("experiments", sa.Column("not_before", sa.Float(), nullable=True))
     op.add_column("experiments", sa.Column("faults", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("experiments", sa.Column("forced", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("experiments", sa.Column("code", sa.String(), nullable=True))
     op.add_column("contacts", sa.Column("pulse", sa.JSON(), nullable=True))
     op.add_column("contacts", sa.Column("cleared", sa.Integer(), nullable=False, server_default="1"))
