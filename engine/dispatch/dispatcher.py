@@ -232,7 +232,7 @@ class Dispatcher:
         self._take_on(experiments.get(self._store, experiment.id))
 
     def _settled(self, experiment: Experiment, seats: tuple[Seat, ...]) -> bool:
-        """Whether all that it takes from others is known; what it was launched before is looked up now.
+        """Whether all that it takes from others is known; what was still to be made at the launch is looked up now.
 
         One whose inputs were not made, or that they do not fit, ends here.
         """

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.cluster.checking import PACKAGES
 from engine.cluster.hostfile import Node
 from engine.dispatch.placement import Seat, world_size
 from engine.errors import Refused
 from engine.spec.models import AnySpec, Kind
 
-_TRAINED = ("plumbline", "torch", "deepspeed", "transformers")
-
 
 def packages_of(kind: Kind) -> tuple[str, ...]:
     """Return what a node's Python must have, in one version on all nodes."""
-    return () if kind is Kind.SIM else _TRAINED
+    return () if kind is Kind.SIM else PACKAGES
 
 
 def job_document(

@@ -61,7 +61,7 @@ class Run:
         self.has_news, self.stepped_at = True, 0.0  # whether something was heard since the last step, and when that was
         self.has_facts = True  # whether some may have come that are not in
         self.spec, self.began_at = spec, attempt.created_at
-        self._store, self._attempt, self._faults = store, attempt, experiment.faults
+        self._store, self._faults = store, experiment.faults
         self._here, self._complain, self._state = here, complain, attempt.state
         self._mirror = Mirror(store.runs_dir / self.experiment)
         self._mirror.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
