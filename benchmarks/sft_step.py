@@ -93,17 +93,17 @@ def load(path: Path) -> Any:
 
 def measure(path: Path, steps: int) -> int:
     """Take the steps here, without the end of a run, and print what they took as a line of JSON."""
-    from engine.train import environment
+    from engine.job import environment
 
     environment.prepare()
-    from engine.train import runtime
+    from engine.job import runtime
 
     runtime.choose_accelerator()
     import torch
 
-    from engine.train.journal import Journal
+    from engine.job.journal import Journal
+    from engine.job.stopping import StopRequest
     from engine.train.sft import trainer as make_trainer
-    from engine.train.stopping import StopRequest
 
     spec, run_dir = load(path), path.parent / "run"
     run_dir.mkdir()

@@ -10,7 +10,7 @@ from engine.plan.shape import ModelShape
 from engine.plan.states import FP32, element_bytes
 
 # Of each logit while a token is drawn: its log-probability in float32, and two steps of the distribution function in
-# float64 (engine/train/ppo/sampling.py).
+# float64 (engine/generate/sampling.py).
 _DRAWN = FP32 + 2 * 8
 
 

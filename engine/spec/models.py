@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from engine.errors import Refused
 from engine.spec.fields import Count, Fraction, InputPath, Name, NonNegative, PositiveInt, Section
 from engine.spec.ppo import Critic, Ppo, PromptData, Ptx, Reference, RewardTerm, Rollout
+from engine.spec.rag import Chunking, Corpus, Embedder, IndexSettings
 from engine.spec.sections import Data, Model, Placement, Supervision, Train
 
 
@@ -166,16 +167,20 @@ class RagSpec(Spec):
     """A retrieval index."""
 
     kind: Literal[Kind.RAG] = Kind.RAG
-    corpus: InputPath = Field(description="file or folder of documents", examples=["data/documents.jsonl"])
-    embedder: InputPath = Field(description="folder of a sentence-transformers model", examples=["models/embedder"])
-    chunk_tokens: PositiveInt = Field(200, description="tokens a chunk")
-    chunk_overlap: Count = Field(40, description="tokens that neighbouring chunks share")
-    index: str = Field("auto", description="auto, or a faiss factory string")
+    corpus: Corpus = Field(description="the documents")
+    chunks: Chunking = Field(default_factory=Chunking, description="how they are cut")
+    embedder: Embedder | None = Field(
+        None, description="makes vectors of chunks; null: words alone", examples=[{"path": "models/embedder"}]
+    )
+    index: IndexSettings = Field(default_factory=IndexSettings, description="what is searched")
+    base: InputPath | None = Field(
+        None, description="an earlier index, whose vectors of equal chunks are taken over; null: all are embedded"
+    )
 
     @model_validator(mode="after")
-    def _chunks_advance(self) -> Self:
-        if self.chunk_overlap >= self.chunk_tokens:
-            raise ValueError(f"has chunk_overlap {self.chunk_overlap}, not below chunk_tokens ({self.chunk_tokens})")
+    def _can_be_searched(self) -> Self:
+        if self.embedder is None and not self.index.lexical:
+            raise ValueError("has neither an embedder nor index.lexical, so nothing could be searched")
         return self
 
 

@@ -21,6 +21,22 @@ from engine.spec.fields import (
 from engine.spec.sections import Data, Lora
 
 
+class Retrieval(Section):
+    """Passages of a retrieval index, which the policy reads before the question."""
+
+    index: InputPath = Field(description="folder of a retrieval index", examples=["models/index"])
+    passages: PositiveInt = Field(1, description="passages of a prompt, the best ones first")
+    mode: Literal["auto", "dense", "lexical", "hybrid"] = Field(
+        "auto", description="auto: what the index has, both if it has both; dense: vectors; lexical: BM25; hybrid"
+    )
+    style: Literal["plain", "numbered"] = Field(
+        "plain", description="plain: the passages, then the question; numbered: as sources that answers cite"
+    )
+    share: Fraction = Field(
+        1.0, description="share of the prompts that carry passages, the others are closed book; held-out ones are both"
+    )
+
+
 class PromptData(Section):
     """Prompts that the policy answers, with what is known about right answers."""
 
@@ -29,9 +45,10 @@ class PromptData(Section):
     prompt_key: str = Field("prompt", description="column of the prompt; chat messages are read as well")
     answers_key: str = Field("answers", description="column of the accepted answers, where a row has it")
     evidence_key: str | None = Field(
-        "evidence", description="column of a passage to judge by, which the policy does not see; null: none"
+        "evidence", description="column of a true passage to judge by, which the policy does not see; null: none"
     )
     group_key: str = Field("group", description="column that groups the evaluation, where a row has it")
+    retrieval: Retrieval | None = Field(None, description="passages to answer from; null: all prompts are closed book")
     abstentions: tuple[str, ...] = Field(
         ("unknown", "i don't know", "i do not know", "i am not sure", "i'm not sure"),
         description="an answer that begins with one of these abstains",
@@ -39,7 +56,7 @@ class PromptData(Section):
     template: InputPath | None = Field(
         None, description="chat template file (Jinja); null: the tokenizer's own, or the plain one"
     )
-    max_prompt_length: PositiveInt = Field(256, description="longest prompt, tokens; longer ones are left out")
+    max_prompt_length: PositiveInt = Field(256, description="longest prompt with its passages, tokens; longer ones are left out")
     max_response_length: PositiveInt = Field(256, description="longest response, tokens")
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
 
@@ -47,9 +64,10 @@ class PromptData(Section):
 class RewardTerm(Section):
     """One term of the reward: normalised, clipped, weighted, logged as reward/NAME."""
 
-    kind: Literal["model", "exact_match", "abstention", "length", "regex", "function"] = Field(
+    kind: Literal["model", "exact_match", "support", "abstention", "length", "regex", "function"] = Field(
         "model",
-        description="model; exact_match: with the accepted answers; abstention; length; regex; function: your own",
+        description="model; exact_match: with the accepted answers; support: by the passages; abstention; length; "
+        "regex; function: your own",
     )
     weight: Number = Field(1.0, description="factor of the term in the score")
     normalise: Literal["frozen", "running", "none"] = Field(
@@ -58,12 +76,17 @@ class RewardTerm(Section):
     )
     clip: Positive | None = Field(None, description="largest absolute value after normalising; null: none")
     path: InputPath | None = Field(None, description="model: folder of a reward model")
-    evidence: bool = Field(True, description="model: it reads the passage of a prompt, where there is one")
+    evidence: bool = Field(
+        True, description="model: it reads the true passage of a prompt, or else those that the policy reads"
+    )
     zero_stage: Annotated[Literal[0, 3], NUMBER] = Field(0, description="model: 3 shards its weights over the ranks")
     offload: bool = Field(False, description="model: keep its weights in host memory between uses")
     correct: Number = Field(1.0, description="exact_match: value of an accepted answer")
     abstained: Number = Field(0.0, description="exact_match: value of an abstention")
     wrong: Number = Field(-1.0, description="exact_match: value of any other answer")
+    scorer: str = Field(
+        "lexical", description="support: lexical: by common words; exact: by the very words; nli:FOLDER: by a model"
+    )
     target: PositiveInt = Field(64, description="length: tokens; each one more costs 1 / target")
     pattern: str | None = Field(None, description="regex: 1 where it is found in the answer, 0 elsewhere")
     function: str | None = Field(

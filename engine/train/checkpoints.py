@@ -21,10 +21,11 @@ from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchChe
 from torch import Tensor
 
 from engine.errors import Refused, RunFailed
-from engine.train import completeness, disk_states, durable
+from engine.job import durable
+from engine.job.runtime import Runtime, explained, random_state, restore_random_state
+from engine.train import completeness, disk_states
 from engine.train.completeness import UNFINISHED, Key, Offers
 from engine.train.resharding import make_universal, universal_loading
-from engine.train.runtime import Runtime, explained, random_state, restore_random_state
 
 STATE = "state.json"
 TENSORS = "tensors.pt"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Refused
-from engine.train import durable
-from engine.train.folders import Folders, Place
+from engine.job import durable
+from engine.job.folders import Folders, Place
 
 COMPLETE = "COMPLETE"
 UNFINISHED = ".tmp-"  # before the name of what is being written

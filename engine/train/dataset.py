@@ -14,13 +14,14 @@ from engine.data.packing import pack
 from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
+from engine.job import durable
+from engine.job.folders import copy_from_main
+from engine.job.runtime import Runtime
 from engine.spec.models import PpoSpec, SftSpec, TrainedSpec
 from engine.spec.sections import Data
-from engine.train import durable, models
+from engine.train import models
 from engine.train.batches import Row
 from engine.train.evaluation import Question
-from engine.train.folders import copy_from_main
-from engine.train.runtime import Runtime
 
 _Item = TypeVar("_Item")
 

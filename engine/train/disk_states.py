@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from engine.errors import Refused
-from engine.train import durable
+from engine.job import durable
 
 
 def on_disk(engine: Any) -> bool:

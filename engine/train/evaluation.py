@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine.job.journal import Sample
+from engine.job.runtime import Runtime
 from engine.train.batches import micro_steps, share
-from engine.train.runtime import Runtime
 
 if TYPE_CHECKING:
     from engine.train.objective import Objective
@@ -22,16 +23,6 @@ class Question:
 
     prompt: Sequence[int]
     reference: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An answer to an evaluation prompt: what is kept of it."""
-
-    prompt: str
-    response: str
-    reference: str | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,22 @@ The adapter itself stands in its folder `adapter`, as peft reads it, with the we
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from engine.train import durable
+from engine.job import durable
+from engine.job.durable import folder_hash
+from engine.job.runtime import Runtime, explained
 from engine.train.adapters import DEFAULT, adapter_weights, adapters_of, merged_weights, write_adapter
-from engine.train.runtime import Runtime, explained
 
 if TYPE_CHECKING:
-    from engine.train.provenance import Provenance
+    from engine.job.provenance import Provenance
 
 ADAPTER = "adapter"  # the folder of the adapter in that of the model
 
-_BLOCK_BYTES = 1 << 20
 
 
 def export_model(
@@ -84,15 +83,3 @@ def _hash_of(base: str, provenance: Provenance | None) -> str | None:
     read = {} if provenance is None else provenance.document.get("parents", {})
     known = {parent["path"]: parent["sha256"] for parent in read.values()}
     return known[base] if base in known else folder_hash(Path(base))
-
-
-def folder_hash(folder: Path) -> str:
-    """Return the SHA-256 over the names and SHA-256 sums of all files of a folder, as `sha256sum` lists them."""
-    listing = hashlib.sha256()
-    for file in durable.files_below(folder):
-        digest = hashlib.sha256()
-        with file.open("rb") as content:
-            while block := content.read(_BLOCK_BYTES):
-                digest.update(block)
-        listing.update(f"{digest.hexdigest()}  {file.relative_to(folder)}\n".encode())
-    return listing.hexdigest()

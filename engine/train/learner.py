@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.job.runtime import Runtime
 from engine.spec.sections import Train
 from engine.train import models
-from engine.train.runtime import Runtime
 
 
 class Learner:

@@ -13,19 +13,20 @@ from typing import Any
 from torch import Tensor
 
 from engine.errors import ExitCode, RunFailed
+from engine.job import folders, runtime
+from engine.job.journal import Journal
+from engine.job.provenance import Origin, Provenance
+from engine.job.runtime import Runtime, explained
+from engine.job.stopping import StopRequest
 from engine.spec.models import TrainedSpec
 from engine.telemetry.records import Level
-from engine.train import folders, runtime
 from engine.train.checkpoints import Checkpoint, Checkpoints, TrainState
 from engine.train.evaluation import Evaluation
 from engine.train.exhaustion import exhausted
 from engine.train.health import Finding, HealthRules
-from engine.train.journal import Journal
 from engine.train.learner import Learner
-from engine.train.provenance import Origin, Provenance
-from engine.train.runtime import Runtime, explained
 from engine.train.schedule import learning_rate
-from engine.train.stopping import StopRequest
+from engine.train.tokenizers import described
 
 # Reads what a spec names, builds the networks, and returns what trains them. Called by all ranks together.
 MakeTrainer = Callable[[TrainedSpec, Path, Runtime, Journal], "Trainer"]
@@ -183,7 +184,7 @@ class Trainer(ABC):
 
     def provenance(self, kind: str, tokenizer: Any) -> Provenance | None:
         """Return what an artifact is to tell of where it comes from; None on ranks other than 0."""
-        return None if self._origin is None else self._origin.of(kind, self.state.step, tokenizer)
+        return None if self._origin is None else self._origin.of(kind, self.state.step, tokenizer=described(tokenizer))
 
     def _fresh_state(self) -> TrainState:
         train = self.spec.train

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from deepspeed.runtime.chunked_cross_entropy import chunked_cross_entropy
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.train.batches import IGNORED, MicroBatch
 
 # Elements of [rows, vocabulary] that are held in float32 at once: 64 MiB.
 _CHUNK_ELEMENTS = 1 << 24
-
-
-def takes_logits_to_keep(model: nn.Module) -> bool:
-    """Whether the model can compute logits at chosen positions only."""
-    return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
 def summed_loss(engine: Any, batch: MicroBatch, *, keep_logits: bool) -> Tensor:

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from engine.errors import InvalidInput
+from engine.job.runtime import first_line
 from engine.spec.sections import Model, Train
-from engine.train.runtime import first_line
 
 
 def require(model: Model, train: Train) -> None:

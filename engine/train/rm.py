@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from engine.data.pairs import TokenisedPair, load_pairs
 from engine.data.preferences import Preference
 from engine.errors import InvalidInput
+from engine.job.journal import Journal, Sample
+from engine.job.runtime import Runtime, explained
 from engine.rl.moments import Moments
 from engine.rl.preference import (
     PairwiseLoss,
@@ -32,10 +34,8 @@ from engine.rl.preference import (
 from engine.spec.models import RmSpec
 from engine.train import models
 from engine.train.dataset import load_tokenizer
-from engine.train.evaluation import Evaluation, Sample, evaluating
-from engine.train.journal import Journal
+from engine.train.evaluation import Evaluation, evaluating
 from engine.train.objective import Objective
-from engine.train.runtime import Runtime, explained
 from engine.train.scoring import packed, packed_scores_of, padded, score_every_position, score_shares, scores_of
 from engine.train.supervised import SupervisedTrainer
 

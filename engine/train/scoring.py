@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from engine.data.packing import fill_narrowly
+from engine.job.runtime import Runtime
 from engine.train.batches import micro_steps, share
-from engine.train.runtime import Runtime
 
 
 def padded(sequences: Sequence[Tensor], pad_id: int, device: torch.device) -> Tensor:

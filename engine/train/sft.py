@@ -9,15 +9,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from engine.generate.sampling import takes_logits_to_keep
+from engine.job.journal import Journal
+from engine.job.runtime import Runtime, explained
 from engine.spec.models import SftSpec
 from engine.train import models
 from engine.train.batches import Row, collate
 from engine.train.dataset import load_dataset
 from engine.train.evaluation import Evaluation, answers, mean_sums
-from engine.train.journal import Journal
-from engine.train.loss import summed_loss, takes_logits_to_keep
+from engine.train.loss import summed_loss
 from engine.train.objective import Objective
-from engine.train.runtime import Runtime, explained
 from engine.train.supervised import SupervisedTrainer
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from engine.errors import InvalidInput
+from engine.job.journal import Journal
+from engine.job.runtime import Runtime, explained
+from engine.job.stopping import StopRequest
 from engine.spec.models import TrainedSpec
 from engine.train import models
 from engine.train.batches import plan_parts
@@ -16,12 +19,9 @@ from engine.train.dataset import Stream
 from engine.train.deepspeed_config import deepspeed_config
 from engine.train.evaluation import Evaluation
 from engine.train.export import export_model
-from engine.train.journal import Journal
 from engine.train.learner import Learner
 from engine.train.loop import StepOutcome, Trainer
 from engine.train.objective import Objective
-from engine.train.runtime import Runtime, explained
-from engine.train.stopping import StopRequest
 
 
 class SupervisedTrainer(Trainer):

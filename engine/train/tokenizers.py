@@ -51,6 +51,11 @@ def fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def described(tokenizer: Any) -> dict[str, Any]:
+    """Return what a provenance tells of a tokenizer."""
+    return {"sha256": fingerprint(tokenizer), "tokens": len(tokenizer)}
+
+
 def require_same_tokenizer(tokenizer: Any, folder: Path) -> str | None:
     """Check that the model in a folder reads the same tokens.
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.job.durable import folder_hash
 from engine.spec.loading import parse_spec
 from engine.store import attempts, experiments, facts
 from engine.store.database import Store
 from engine.telemetry.reader import Chunk
 from engine.telemetry.records import EventRecord
-from engine.train.export import folder_hash
 from tests.cli.conftest import SPEC, Engine
 from tests.cluster.apart import Apart, node_fixtures, write
 

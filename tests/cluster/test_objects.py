@@ -13,7 +13,7 @@ from engine.cluster.node.contents import Content, Hashes, Unfit, entries
 from engine.cluster.node.objects import object_folder
 from engine.cluster.objects import describe_local, look, name_of
 from engine.errors import Refused
-from engine.train.export import folder_hash
+from engine.job.durable import folder_hash
 from tests.cluster.apart import write
 
 

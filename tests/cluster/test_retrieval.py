@@ -11,7 +11,7 @@ import pytest
 from engine.cluster.retrieval import Brought, bring, open_source
 from engine.cluster.session import NodeSession
 from engine.errors import NotFound, Refused, RunFailed, Unreachable
-from engine.train.export import folder_hash
+from engine.job.durable import folder_hash
 from tests.cluster.apart import Apart, node_fixtures, write
 
 MB = 1 << 20

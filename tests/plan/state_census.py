@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.train import environment
+from engine.job import environment
 
 _BUCKET = 500_000_000  # elements of DeepSpeed's reduction buffer, of which a CPU takes what is written only
 
@@ -62,8 +62,8 @@ def _learners(config: Mapping[str, Any], case: Mapping[str, Any]) -> list[Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
+    from engine.job import runtime
     from engine.spec.sections import Lora, Train
-    from engine.train import runtime
     from engine.train.adapters import with_adapters
     from engine.train.deepspeed_config import deepspeed_config
     from engine.train.learner import Learner

@@ -9,13 +9,14 @@ import pytest
 import torch
 import transformers
 
+from engine.generate.sampling import takes_logits_to_keep
 from engine.plan.activations import Load, activation_bytes, forward_bytes, kept_bytes, logits_bytes
 from engine.plan.networks import Network
 from engine.plan.shape import shape_of_config, with_score_head
 from engine.spec.sections import Lora, Train
 from engine.train.adapters import with_adapters
 from engine.train.batches import Row, collate
-from engine.train.loss import summed_loss, takes_logits_to_keep
+from engine.train.loss import summed_loss
 from engine.train.scoring import scores_of
 
 # The estimate is between what is measured and this many times that.

@@ -121,8 +121,10 @@ def _mended(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
         return {**drawn, "data": {**drawn["data"], "packing": False}}
     if title == "PpoSpec":
         return _mended_ppo(drawn)
-    if title == "RagSpec":
-        return {**drawn, "chunk_tokens": drawn.get("chunk_tokens", 200), "chunk_overlap": 0}
+    if title == "Chunking":
+        return {**drawn, "tokens": drawn.get("tokens", 200), "overlap": 0}
+    if title == "RagSpec" and drawn.get("embedder") is None:
+        return {**drawn, "index": {**drawn.get("index", {}), "lexical": True}}
     return drawn
 
 

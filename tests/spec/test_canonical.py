@@ -230,9 +230,9 @@ def test_differences_stand_in_the_order_of_the_spec_and_cross_kinds() -> None:
     renamed = diff(policy, parse_spec(PPO.replace("a_no", "brief")))
     assert renamed["rewards.brief.kind"] == (None, "length") and renamed["rewards.a_no.kind"] == ("length", None)
     assert not any(key.startswith("rewards.true_to_it") for key in renamed) and "rewards.brief" not in renamed
-    index = parse_spec("{kind: rag, corpus: c, embedder: e}")
+    index = parse_spec("{kind: rag, corpus: {path: c}, embedder: {path: e}}")
     assert diff(old, index)["kind"] == ("sft", "rag")
-    assert diff(old, index)["corpus"] == (None, "c") and diff(old, index)["train.lr"] == (0.001, None)
+    assert diff(old, index)["corpus.path"] == (None, "c") and diff(old, index)["train.lr"] == (0.001, None)
 
 
 @pytest.mark.parametrize("setting", ["name=other", "note=null", "note=another", "placement.nodes=7"])

@@ -62,7 +62,7 @@ def test_a_home_of_nobody_is_told() -> None:
         (Kind.SFT, ["model.path", "data.train"]),
         (Kind.RM, ["model.path", "data.train"]),
         (Kind.PPO, ["model.path", "rewards.reward.path", "data.train"]),
-        (Kind.RAG, ["corpus", "embedder"]),
+        (Kind.RAG, ["corpus.path"]),
         (Kind.EVAL, ["model.path", "questions"]),
     ],
 )

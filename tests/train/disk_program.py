@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.train import environment
+from engine.job import environment
 
 WORLD = 2
 
@@ -50,7 +50,8 @@ def _losses(learner: Any, ranks: Any, steps: range) -> list[float]:
 
 
 def _rank(folder: Path, disk: str | None, loads: bool) -> None:
-    from engine.train import disk_states, runtime
+    from engine.job import runtime
+    from engine.train import disk_states
 
     ranks = runtime.start(60)
     learner = _learner(folder, disk, ranks)

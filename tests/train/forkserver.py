@@ -124,7 +124,7 @@ def _become_rank(start: Mapping[str, Any], spec: str, environ: Mapping[str, str]
 
 
 def _kill_when_it_writes(count: int) -> None:
-    from engine.train import durable
+    from engine.job import durable
 
     effects = itertools.count(1)
 
@@ -197,7 +197,7 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    from engine.train import environment
+    from engine.job import environment
 
     environment.prepare(os.environ)
     for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.train import environment
+from engine.job import environment
 
 
 def _most_resident_bytes() -> int:
@@ -26,8 +26,9 @@ def _most_resident_bytes() -> int:
 
 
 def _measure(model: dict[str, Any], world: int) -> dict[str, int]:
+    from engine.job import runtime
     from engine.spec.sections import Model, Train
-    from engine.train import models, runtime
+    from engine.train import models
     from engine.train.deepspeed_config import deepspeed_config
 
     ranks = runtime.start(60)

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from engine.train import durable
+from engine.job import durable
+from engine.job.folders import ALONE
 from engine.train.checkpoints import Checkpoint, Checkpoints
 from engine.train.completeness import COMPLETE
-from engine.train.folders import ALONE
 
 
 class Rank:

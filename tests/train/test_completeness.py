@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from engine.errors import Refused
-from engine.train import durable
+from engine.job import durable
+from engine.job.folders import Folders, learned
 from engine.train.checkpoints import Checkpoint, Checkpoints, TrainState
-from engine.train.folders import Folders, learned
 
 SHARED, APART = Folders((0, 0, 0), ("a", "b", "c")), Folders((0, 0, 2), ("a", "a", "b"))
 WORLD = 3

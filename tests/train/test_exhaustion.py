@@ -31,9 +31,9 @@ FULL = f"""
 import sys
 from pathlib import Path
 import torch
-from engine.train import environment
+from engine.job import environment
 environment.prepare()
-from engine.train import runtime
+from engine.job import runtime
 runtime.choose_accelerator()
 from engine.train.learner import Learner
 from engine.train.main import train

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.train.export import folder_hash
+from engine.job.durable import folder_hash
 from tests.train.conftest import EVAL_PAIRS, MakeSpec
 from tests.train.facts import largest_difference, samples, series, weights
 from tests.train.forkserver import ForkServer

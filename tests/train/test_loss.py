@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from engine.generate.sampling import takes_logits_to_keep
 from engine.train import loss as loss_module
 from engine.train.batches import IGNORED, MicroBatch, Row, collate
-from engine.train.loss import summed_loss, takes_logits_to_keep
+from engine.train.loss import summed_loss
 
 VOCABULARY, PAD = 37, 0
 ROWS = [

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
+from engine.job import provenance
+from engine.job.durable import folder_hash
+from engine.job.provenance import FILE, Origin
 from engine.spec.canonical import spec_hash
 from engine.spec.loading import load_spec
 from engine.spec.models import RmSpec, SftSpec
 from engine.spec.resolve import with_absolute_paths
-from engine.train import provenance
-from engine.train.export import folder_hash
 from engine.train.models import load_tokenizer
-from engine.train.provenance import FILE, Origin
-from engine.train.tokenizers import fingerprint
+from engine.train.tokenizers import described, fingerprint
 from tests.train.conftest import MakeSpec
 
 
@@ -28,7 +28,7 @@ def made(spec_file: Path, run_dir: Path, tokenizer: Any, *, kind: str = "model",
     spec = with_absolute_paths(load_spec(spec_file), spec_file.parent)
     assert isinstance(spec, SftSpec | RmSpec)
     run_dir.mkdir(parents=True, exist_ok=True)
-    Origin(spec, run_dir, attempt).of(kind, 5, tokenizer).write(run_dir)
+    Origin(spec, run_dir, attempt).of(kind, 5, tokenizer=described(tokenizer)).write(run_dir)
     document: dict[str, Any] = json.loads((run_dir / FILE).read_text())
     return document
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.job.runtime import Runtime
 from engine.spec.models import PreferenceData, RmSpec
 from engine.spec.sections import Model, Train
 from engine.train.batches import plan_parts
 from engine.train.rm import RmObjective
-from engine.train.runtime import Runtime
 from engine.train.scoring import packed, packed_scores_of, padded
 from tests.train.conftest import EVAL_PAIRS, MakeSpec
 from tests.train.facts import largest_difference, samples, series, weights

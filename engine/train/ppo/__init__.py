@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.job.journal import Journal
+    from engine.job.runtime import Runtime
     from engine.spec.models import PpoSpec
-    from engine.train.journal import Journal
     from engine.train.ppo.loop import PpoTrainer
-    from engine.train.runtime import Runtime
 
 
 def trainer(spec: PpoSpec, run_dir: Path, ranks: Runtime, journal: Journal) -> PpoTrainer:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import InvalidInput
+from engine.job.runtime import Runtime
 from engine.spec.models import PpoSpec
 from engine.spec.ppo import Critic, RewardTerm
 from engine.spec.sections import Model, Train
@@ -19,7 +20,6 @@ from engine.train import models
 from engine.train.deepspeed_config import deepspeed_config
 from engine.train.learner import Learner
 from engine.train.ppo.networks import without_dropout
-from engine.train.runtime import Runtime
 
 
 class ValueNetwork(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.train.runtime import Runtime
+from engine.job.runtime import Runtime
 
 
 class MovingAverage:

@@ -9,16 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.data.prompts import Prompt
+from engine.generate.sampling import Response
 from engine.train.ppo.terms import Answer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Response:
-    """What a sampler wrote: token ids and their log-probabilities as it drew them, both [length]."""
-
-    ids: Tensor  # int32, with the end-of-sequence token if it ended
-    log_probs: Tensor  # float32, nats, at the sampling temperature
-    ended: bool  # by its end-of-sequence token, not by its length
 
 
 @dataclass(frozen=True, slots=True, eq=False)

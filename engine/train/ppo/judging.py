@@ -10,11 +10,11 @@ from torch import Tensor
 
 from engine.data.prompts import judged_ids
 from engine.errors import PlumblineError
+from engine.job.runtime import Runtime
 from engine.spec.models import PpoSpec
 from engine.train.ppo.episodes import Episode
 from engine.train.ppo.networks import Networks
 from engine.train.ppo.terms import Answer, Rule, make_rule
-from engine.train.runtime import Runtime
 from engine.train.scoring import score_all
 
 

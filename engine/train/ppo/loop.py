@@ -14,14 +14,17 @@ from torch import Tensor
 from engine.data.examples import load_examples
 from engine.data.prompts import Prompt, load_prompts
 from engine.errors import InvalidInput
+from engine.generate.sampling import Limits, episode_seed
+from engine.job.journal import Journal, Sample
+from engine.job.runtime import Runtime, explained
+from engine.job.stopping import StopRequest
 from engine.rl.kl_controller import AdaptiveKlController, FixedKlController, KlController
 from engine.spec.models import PpoSpec
 from engine.telemetry.records import Level
 from engine.train import models
 from engine.train.dataset import Stream, load_tokenizer
-from engine.train.evaluation import Evaluation, Sample
+from engine.train.evaluation import Evaluation
 from engine.train.export import export_model
-from engine.train.journal import Journal
 from engine.train.loop import Remembered, StepOutcome, Trainer
 from engine.train.ppo.ema import MovingAverage
 from engine.train.ppo.episodes import Episode
@@ -30,12 +33,9 @@ from engine.train.ppo.judging import Judges
 from engine.train.ppo.measures import verdicts
 from engine.train.ppo.reward import Composed, Reward
 from engine.train.ppo.rollout import Rollout
-from engine.train.ppo.sampling import Limits, episode_seed
 from engine.train.ppo.separate import SeparateNetworks
 from engine.train.ppo.shared import SharedNetworks
 from engine.train.ppo.update import Update
-from engine.train.runtime import Runtime, explained
-from engine.train.stopping import StopRequest
 from engine.train.tokenizers import require_same_tokenizers
 
 

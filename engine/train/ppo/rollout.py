@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from engine.data.prompts import Prompt
+from engine.generate.sampling import Limits, Response, TransformersSampler
+from engine.job.runtime import Runtime
 from engine.train.batches import micro_steps, share
-from engine.train.ppo.episodes import Episode, EpisodeBatch, Response, unstacked
+from engine.train.ppo.episodes import Episode, EpisodeBatch, unstacked
 from engine.train.ppo.experience import Scored
 from engine.train.ppo.networks import Networks
-from engine.train.ppo.sampling import Limits, TransformersSampler
-from engine.train.runtime import Runtime
 
 
 class Rollout:

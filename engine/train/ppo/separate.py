@@ -9,16 +9,17 @@ from typing import Any
 
 from torch import Tensor
 
+from engine.generate.sampling import takes_logits_to_keep
+from engine.job.runtime import Runtime
 from engine.spec.models import PpoSpec
 from engine.train.adapters import using_adapter
 from engine.train.batches import MicroBatch
 from engine.train.evaluation import evaluating
 from engine.train.learner import Learner
-from engine.train.loss import summed_loss, takes_logits_to_keep
+from engine.train.loss import summed_loss
 from engine.train.ppo import building
 from engine.train.ppo.episodes import EpisodeBatch
 from engine.train.ppo.networks import Judge, Networks, Reference, token_log_probs, token_values, whole
-from engine.train.runtime import Runtime
 from engine.train.scoring import scores_of
 
 _NORMS = {"policy": "grad_norm", "critic": "value_grad_norm"}

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import InvalidInput
+from engine.generate.sampling import takes_logits_to_keep
+from engine.job.runtime import Runtime
 from engine.rl.masking import last_position
 from engine.spec.models import PpoSpec
 from engine.train import models
@@ -20,7 +22,7 @@ from engine.train.batches import MicroBatch
 from engine.train.evaluation import evaluating
 from engine.train.export import ADAPTER
 from engine.train.learner import Learner
-from engine.train.loss import summed_loss, takes_logits_to_keep
+from engine.train.loss import summed_loss
 from engine.train.ppo import building
 from engine.train.ppo.episodes import EpisodeBatch
 from engine.train.ppo.networks import (
@@ -32,7 +34,6 @@ from engine.train.ppo.networks import (
     whole,
     without_dropout,
 )
-from engine.train.runtime import Runtime
 from engine.train.scoring import scores_of
 
 CRITIC = "critic"

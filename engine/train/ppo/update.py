@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from engine.data.examples import Example
+from engine.generate.sampling import episode_seed
+from engine.job.runtime import Runtime
+from engine.job.stopping import StopRequest
 from engine.rl.masking import masked_sum
 from engine.rl.policy_loss import policy_loss
 from engine.rl.value_loss import value_loss
@@ -20,9 +23,6 @@ from engine.train.dataset import Stream, rows_of
 from engine.train.ppo.episodes import EpisodeBatch, stacked
 from engine.train.ppo.experience import Experience
 from engine.train.ppo.networks import Networks
-from engine.train.ppo.sampling import episode_seed
-from engine.train.runtime import Runtime
-from engine.train.stopping import StopRequest
 
 # Of the seed of a pass, beside those of episodes.
 _ORDER = -1

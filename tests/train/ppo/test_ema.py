@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from engine.job.runtime import Runtime
 from engine.train.ppo.ema import MovingAverage
-from engine.train.runtime import Runtime
 from tests.train.conftest import MakeSpec
 from tests.train.facts import largest_difference, weights
 from tests.train.forkserver import ForkServer

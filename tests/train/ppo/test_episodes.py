@@ -13,7 +13,8 @@ from torch import Tensor
 
 from engine.data.conversations import Message
 from engine.data.prompts import Prompt
-from engine.train.ppo.episodes import Episode, EpisodeBatch, Response, stacked, unstacked
+from engine.generate.sampling import Response
+from engine.train.ppo.episodes import Episode, EpisodeBatch, stacked, unstacked
 from engine.train.ppo.networks import token_log_probs, token_values
 from engine.train.ppo.terms import Answer
 

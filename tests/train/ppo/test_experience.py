@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.data.prompts import Prompt
+from engine.generate.sampling import Response
 from engine.spec.ppo import Ppo
-from engine.train.ppo.episodes import Episode, Response
+from engine.train.ppo.episodes import Episode
 from engine.train.ppo.experience import Experience, Scored, estimate, lengths_and_ends
 
 LP, REF, VALUES = [-1.0, -0.5, -2.0, -0.3], [-1.2, -0.4, -1.5, -0.8], [0.5, 0.6, 0.4, 0.9]

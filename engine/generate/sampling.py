@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from engine.train.loss import takes_logits_to_keep
-from engine.train.ppo.episodes import Response
+from torch import Tensor, nn
 
 # The batch shrinks when at most this share of its rows still writes: each time costs a copy of the cache.
 _SHRINK_AT = 0.75
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """What a sampler wrote: token ids and their log-probabilities as it drew them, both [length]."""
+
+    ids: Tensor  # int32, with the end-of-sequence token if it ended
+    log_probs: Tensor  # float32, nats, at the sampling temperature
+    ended: bool  # by its end-of-sequence token, not by its length
 
 
 class Sampler(ABC):
@@ -68,6 +75,11 @@ class TransformersSampler(Sampler):
             for index, response in zip(chosen, written, strict=True):
                 responses[index] = response
         return [response for response in responses if response is not None]
+
+
+def takes_logits_to_keep(model: nn.Module) -> bool:
+    """Whether the model can compute logits at chosen positions only."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
 def _uniforms(seed: int, length: int) -> Tensor:

@@ -19,12 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from engine.job import durable
 from engine.spec.canonical import spec_hash
-from engine.spec.models import TrainedSpec
+from engine.spec.models import AnySpec
 from engine.spec.resolve import paths_by_key
-from engine.train import durable
-from engine.train.export import folder_hash
-from engine.train.tokenizers import fingerprint
 
 FILE = "plumbline.json"
 FORMAT = 1
@@ -51,14 +49,20 @@ class Origin:
     they may be large, and at the end of the run may have been changed. `of` waits for it.
     """
 
-    def __init__(self, spec: TrainedSpec, run_dir: Path, attempt: int) -> None:
+    def __init__(self, spec: AnySpec, run_dir: Path, attempt: int) -> None:
         self._spec, self._run, self._attempt = spec, run_dir.name, attempt
         self._read: Future[dict[str, Any]] = Future()
         # A daemon: a run that fails does not wait for it.
         threading.Thread(target=self._look, name="provenance", daemon=True).start()
 
-    def of(self, kind: str, step: int, tokenizer: Any) -> Provenance:
-        """Return the provenance of an artifact. kind: model, reward_model, policy, …; step: after which it was made."""
+    def of(self, kind: str, step: int, **parts: Any) -> Provenance:
+        """Return the provenance of an artifact.
+
+        Args:
+            kind: model, reward_model, policy, index, …
+            step: after which it was made.
+            parts: what is to be told of the artifact itself, as its tokenizer.
+        """
         spec = self._spec
         return Provenance(
             {
@@ -71,7 +75,7 @@ class Origin:
                 "spec_hash": spec_hash(spec),
                 "spec": spec.model_dump(mode="json"),
                 **self._read.result(),
-                "tokenizer": {"sha256": fingerprint(tokenizer), "tokens": len(tokenizer)},
+                **parts,
             }
         )
 
@@ -102,7 +106,7 @@ def _inputs(paths: Mapping[str, str]) -> dict[str, Any]:
 def _hash(path: Path) -> dict[str, Any]:
     try:
         if path.is_dir():
-            return {"sha256": folder_hash(path)}
+            return {"sha256": durable.folder_hash(path)}
         with path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     except OSError as error:

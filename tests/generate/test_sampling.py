@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.prompts import Prompt
-from engine.train.ppo.episodes import Episode, EpisodeBatch, Response
+from engine.generate.sampling import Limits, Response, TransformersSampler, episode_seed
+from engine.train.ppo.episodes import Episode, EpisodeBatch
 from engine.train.ppo.networks import token_log_probs
-from engine.train.ppo.sampling import Limits, TransformersSampler, episode_seed
 
 CPU = torch.device("cpu")
 WORDS, EOS, PAD = 23, 1, 0
@@ -168,7 +168,7 @@ class Forbidding(nn.Module):
 
 
 def test_a_token_of_probability_0_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.train.ppo import sampling
+    from engine.generate import sampling
 
     # At the ends, where the smallest and the largest number that decides a token fall, and between.
     forbidden = [0, 2, 7, 8, WORDS - 2, WORDS - 1]

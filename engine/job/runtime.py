@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 from engine.errors import PlumblineError, RunFailed, Unforeseen, Unreachable
-from engine.train.devices import nccl_failure, take_gpu
-from engine.train.folders import ALONE, Folders
+from engine.job.devices import nccl_failure, take_gpu
+from engine.job.folders import ALONE, Folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,25 @@ class Runtime:
                 kept[name] = travelling.cpu()
         return kept
 
+    def bytes_from(self, content: bytes | None, source: int) -> bytes:
+        """Return on rank 0 what rank `source` gives there; nothing elsewhere. Other ranks may leave out the call."""
+        if source == 0:
+            return content or b""
+        if self.rank == source:
+            assert content is not None
+            sent = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            dist.send(torch.tensor([sent.numel()], device=self.device), dst=0)
+            if sent.numel():
+                dist.send(sent.to(self.device), dst=0)
+        elif self.is_main:
+            size = torch.zeros(1, dtype=torch.int64, device=self.device)
+            dist.recv(size, src=source)
+            taken = torch.empty(int(size), dtype=torch.uint8, device=self.device)
+            if taken.numel():
+                dist.recv(taken, src=source)
+            return taken.cpu().numpy().tobytes()
+        return b""
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         dist.barrier()
@@ -94,8 +113,10 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def start(timeout_seconds: int) -> Runtime:
+def start(timeout_seconds: int, *, trains: bool = True) -> Runtime:
     """Meet the other ranks and return this one.
+
+    trains: start DeepSpeed as well, seconds of imports that only trainers need.
 
     Raises:
         Unreachable: if rank 0 cannot be reached, or not all ranks come in time.
@@ -123,7 +144,8 @@ def start(timeout_seconds: int) -> Runtime:
         )
     except (dist.DistError, RuntimeError, ValueError) as error:
         raise nccl_failure(str(error)) or _meeting_failure(error, where, world_size, timeout_seconds) from error
-    _start_deepspeed(timeout)
+    if trains:
+        _start_deepspeed(timeout)
     return Runtime(rank, local_rank, world_size, device, Folders.one(world_size))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import Refused
-from engine.train.environment import first_host, prepare
+from engine.job.environment import first_host, prepare
 
 
 def test_a_process_alone_is_the_only_rank() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -57,3 +58,13 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def folder_hash(folder: Path) -> str:
+    """Return the SHA-256 over the names and SHA-256 sums of all files of a folder, as `sha256sum` lists them."""
+    listing = hashlib.sha256()
+    for file in files_below(folder):
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256")
+        listing.update(f"{digest.hexdigest()}  {file.relative_to(folder)}\n".encode())
+    return listing.hexdigest()

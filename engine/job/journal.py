@@ -5,15 +5,25 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from engine.errors import PlumblineError
+from engine.job.runtime import first_line
 from engine.telemetry.progress import ProgressMark
 from engine.telemetry.records import Level
 from engine.telemetry.writer import TelemetryWriter
-from engine.train.evaluation import Sample
-from engine.train.runtime import first_line
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An answer to an evaluation prompt: what is kept of it."""
+
+    prompt: str
+    response: str
+    reference: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class Journal:

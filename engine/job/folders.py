@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import Refused
-from engine.train import durable
+from engine.job import durable
 
 if TYPE_CHECKING:
-    from engine.train.runtime import Runtime
+    from engine.job.runtime import Runtime
 
 # How long a network file system may take to show a new file to another node.
 _VISIBLE_SECONDS = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ExitCode, Refused
-from engine.train.devices import gpu_failure, nccl_failure, take_gpu
+from engine.job.devices import gpu_failure, nccl_failure, take_gpu
 
 # As torch says it: what happened, and then what a programmer might do.
 BROKEN = """CUDA error: uncorrectable ECC error encountered

@@ -1,0 +1,1 @@
+"""Answers: how models write them, what they read before them, and what they cite."""

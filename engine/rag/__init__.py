@@ -1,0 +1,1 @@
+"""Retrieval: documents, chunks, embeddings, the index, and search."""
