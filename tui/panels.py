@@ -48,10 +48,23 @@ _BY_KIND: dict[str, tuple[Panel, ...]] = {
         ("generate_seconds", "score_seconds", "train_seconds"),
         ("memory_bytes",),
     ),
+    "rag": (
+        ("chunks_per_second",),
+        ("tokens_per_second",),
+        ("recall@1", "recall@5", "recall@20"),
+        ("mrr@10", "ndcg@10"),
+        ("memory_bytes",),
+        ("chunks",),
+        ("index_recall@10",),
+        ("bytes",),
+        ("query_seconds",),
+        ("documents",),
+        ("tokens",),
+    ),
 }
 _FIRST = 6  # of a kind, before those of groups and terms: what fits onto a screen of 120 x 40
 _LAST = ("perplexity", "eval_perplexity", "samples_per_second", "tokens", "epoch")  # told by others already
-_EXACT = frozenset({"lr", "kl_coef", "tokens", "epoch"})  # set or counted, not measured: nothing to smooth
+_EXACT = frozenset({"lr", "kl_coef", "tokens", "epoch", "chunks", "documents"})  # set or counted, not measured: nothing to smooth
 SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 

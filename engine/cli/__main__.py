@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import sys
 import traceback
@@ -11,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from engine.cli.lazy import LazyGroup
 from engine.cli.settings import Settings, global_options
 from engine.errors import ExitCode, PlumblineError
 
@@ -35,6 +34,7 @@ COMMANDS = {
     "note": "bookkeeping:note",
     "plan": "plan:plan",
     "priority": "bookkeeping:priority",
+    "rag": "rag:rag",
     "rename": "bookkeeping:rename",
     "restore": "bookkeeping:restore",
     "resume": "runs:resume",
@@ -49,32 +49,9 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command when it is called, and names the nearest one when it is not there."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        module, attribute = place.split(":")
-        command = getattr(importlib.import_module(f"engine.cli.{module}"), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            advice = f" Did you mean {near[0]}?" if near else " See engine --help."
-            raise click.UsageError(f"there is no command {args[0]}.{advice}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="plumbline", prog_name="engine")
 @global_options
 def engine() -> None:

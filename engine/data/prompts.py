@@ -33,17 +33,23 @@ class Prompt:
     messages: tuple[Message, ...]  # the last one is not the assistant's
     answers: tuple[str, ...]  # that are accepted; empty if none is given
     answerable: bool | None  # whether there is a right answer; None: the row says nothing about answers
-    evidence: str | None  # a passage to judge by, which the policy does not see
+    evidence: str | None  # a true passage to judge by, which the policy does not see
     group: str | None
     place: str  # FILE:LINE
+    passages: tuple[str, ...] = ()  # retrieved ones, which the policy reads: `ids` have them; empty: closed book
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def text(self) -> str:
-        """What is asked: the last message of the user, without the passage."""
+        """What is asked: the last message of the user, without a passage."""
         return self.messages[_last_asked(self.messages)].content
+
+    def asking(self, text: str) -> tuple[Message, ...]:
+        """Return the messages with another text in place of what is asked."""
+        place = _last_asked(self.messages)
+        return (*self.messages[:place], Message("user", text), *self.messages[place + 1 :])
 
 
 def load_prompts(data: PromptData, tokenizer: Any, split: Split, limit: int | None = None) -> list[Prompt]:
@@ -79,16 +85,33 @@ def load_prompts(data: PromptData, tokenizer: Any, split: Split, limit: int | No
     return prompts
 
 
-def judged_ids(prompts: Sequence[Prompt], tokenizer: Any) -> list[Sequence[int]]:
-    """Return what a reward model reads before the answer to each prompt: with the passage, where there is one.
+def opened(prompts: Sequence[Prompt], texts: Sequence[str], tokenizer: Any) -> list[Prompt]:
+    """Return prompts as the policy reads them with passages.
 
-    These are the tokens before the answer in its training (`load_pairs`). The tokenizer is the reward model's and has a
-    chat template (`set_template`).
+    Arguments:
+        texts: by prompt, what is asked together with its passages.
 
     Raises:
         InvalidInput: if the chat template does not fit.
     """
-    judged = [replace(prompt, messages=_with_evidence(prompt)) for prompt in prompts]
+    asked = [replace(prompt, messages=prompt.asking(text)) for prompt, text in zip(prompts, texts, strict=True)]
+    read = [ids for batch in batched(asked, _BATCH) for ids in _tokenise(batch, tokenizer)]
+    return [replace(prompt, ids=ids) for prompt, ids in zip(prompts, read, strict=True)]
+
+
+def judged_ids(prompts: Sequence[Prompt], tokenizer: Any, *, evidence: bool = True) -> list[Sequence[int]]:
+    """Return what a reward model reads before the answer to each prompt: with the passage, where there is one.
+
+    These are the tokens before the answer in its training (`load_pairs`): the true passage, else the passages that the
+    policy reads, once, and the question. The tokenizer is the reward model's and has a chat template (`set_template`).
+
+    Arguments:
+        evidence: whether it reads passages; if not, it reads the question alone.
+
+    Raises:
+        InvalidInput: if the chat template does not fit.
+    """
+    judged = [replace(prompt, messages=_with_evidence(prompt)) if evidence else prompt for prompt in prompts]
     return [ids for batch in batched(judged, _BATCH) for ids in _tokenise(batch, tokenizer)]
 
 
@@ -98,11 +121,8 @@ def _tokenise(prompts: Sequence[Prompt], tokenizer: Any) -> list[Sequence[int]]:
 
 
 def _with_evidence(prompt: Prompt) -> tuple[Message, ...]:
-    if prompt.evidence is None:
-        return prompt.messages
-    place = _last_asked(prompt.messages)
-    asked = Message("user", with_passage(prompt.evidence, prompt.messages[place].content))
-    return (*prompt.messages[:place], asked, *prompt.messages[place + 1 :])
+    evidence = "\n".join(prompt.passages) if prompt.evidence is None else prompt.evidence
+    return prompt.asking(with_passage(evidence, prompt.text)) if evidence else prompt.messages
 
 
 def _last_asked(messages: Sequence[Message]) -> int:

@@ -7,10 +7,11 @@ import gzip
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 from engine.errors import InvalidInput
 
@@ -27,6 +28,13 @@ class Row:
 
     values: dict[str, Any]
     place: str
+
+
+class Broken(Protocol):
+    """What is told of rows that cannot be read."""
+
+    def add(self, place: str, problem: str) -> None:
+        """The row at `place` is broken; `problem` completes the sentence `the row …`."""
 
 
 @dataclass(slots=True)
@@ -61,7 +69,7 @@ class BrokenRows:
         raise InvalidInput(f"the row {problem}.{more}", hint=hint, where=place)
 
 
-def read_rows(path: Path, broken: BrokenRows) -> Iterator[Row]:
+def read_rows(path: Path, broken: Broken) -> Iterator[Row]:
     """Yield the rows of a file or folder in order; those that cannot be read go to `broken`.
 
     Raises:
@@ -87,7 +95,7 @@ def count_rows(path: Path) -> int:
 
 def _suffix(file: Path) -> str:
     """The suffix that says how a file is read; a folder of the `datasets` library has none."""
-    return "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+    return "".join(file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:]).lower()
 
 
 def _files(path: Path) -> Sequence[Path]:
@@ -141,16 +149,17 @@ def _json_document(file: Path) -> dict[str, Any]:
     return document
 
 
-def _jsonl(file: Path, broken: BrokenRows) -> Iterator[Row]:
-    opener: Callable[[Path, str], IO[bytes]] = gzip.open if file.suffix == ".gz" else Path.open  # type: ignore[assignment]
+def _jsonl(file: Path, broken: Broken) -> Iterator[Row]:
+    opener: Callable[[Path, str], IO[bytes]] = gzip.open if _suffix(file).endswith(".gz") else Path.open  # type: ignore[assignment]
     try:
         with opener(file, "rb") as lines:
-            yield from _json_lines(file, lines, broken)
-    except (EOFError, gzip.BadGzipFile) as error:
+            yield from json_lines(file, lines, broken)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidInput(f"is damaged: {error}.", where=str(file)) from error
 
 
-def _json_lines(file: Path, lines: IO[bytes], broken: BrokenRows) -> Iterator[Row]:
+def json_lines(file: Path, lines: Iterable[bytes], broken: Broken) -> Iterator[Row]:
+    """Yield the rows of the lines of a JSONL file; blank lines count, and are no rows."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -163,6 +172,8 @@ def _json_lines(file: Path, lines: IO[bytes], broken: BrokenRows) -> Iterator[Ro
             broken.add(place, f"is not UTF-8: {error.reason} at byte {error.start + 1}")
         except RecursionError:
             broken.add(place, "is nested too deeply")
+        except ValueError as error:  # an integer of thousands of digits
+            broken.add(place, f"is not JSON that can be read: {error}")
         else:
             if isinstance(values, dict):
                 yield Row(values, place)
@@ -170,7 +181,7 @@ def _json_lines(file: Path, lines: IO[bytes], broken: BrokenRows) -> Iterator[Ro
                 broken.add(place, "is not a JSON object")
 
 
-def _json(file: Path, broken: BrokenRows) -> Iterator[Row]:
+def _json(file: Path, broken: Broken) -> Iterator[Row]:
     """Read a list of objects; other files of this name hold one object a line."""
     with file.open("rb") as content:
         begins_as_list = content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
@@ -181,8 +192,10 @@ def _json(file: Path, broken: BrokenRows) -> Iterator[Row]:
         entries = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InvalidInput(f"is not JSON: {error.msg}.", where=f"{file}:{error.lineno}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"is not JSON: {error}.", where=str(file)) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"is not UTF-8: {error.reason} at byte {error.start + 1}.", where=str(file)) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"is not JSON that can be read: {error}.", where=str(file)) from error
     for number, values in enumerate(entries, 1):
         if isinstance(values, dict):
             yield Row(values, f"{file}:{number}")
@@ -190,15 +203,15 @@ def _json(file: Path, broken: BrokenRows) -> Iterator[Row]:
             broken.add(f"{file}:{number}", "is not a JSON object")
 
 
-def _csv(file: Path, broken: BrokenRows) -> Iterator[Row]:
+def _csv(file: Path, broken: Broken) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # the default refuses cells of 128 KiB
     with file.open(encoding="utf-8-sig", newline="") as content:
-        cells = csv.reader(content, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
+        cells = csv.reader(content, delimiter="\t" if _suffix(file) == ".tsv" else ",", strict=True)
         line = 1
         try:
             header = next(cells, [])
             if len(set(header)) < len(header):
-                raise InvalidInput("two columns have the same name.", where=f"{file}:1")
+                raise InvalidInput("has two columns of the same name.", where=f"{file}:1")
             line = cells.line_num + 1
             for row in cells:
                 place, line = f"{file}:{line}", cells.line_num + 1
@@ -212,25 +225,31 @@ def _csv(file: Path, broken: BrokenRows) -> Iterator[Row]:
             raise InvalidInput(f"is not UTF-8: {error.reason}.", where=f"{file}:{line}") from error
 
 
-def _parquet(file: Path, broken: BrokenRows) -> Iterator[Row]:
+def _parquet(file: Path, broken: Broken) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(file) as table:
-            yield from _batches(file, table.iter_batches())
+            yield from _batches(file, table.iter_batches(batch_size=1024))
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidInput(f"is not Parquet, or damaged: {error}.", where=str(file)) from error
 
 
-def _arrow(file: Path, broken: BrokenRows) -> Iterator[Row]:
+def _arrow(file: Path, broken: Broken) -> Iterator[Row]:
     import pyarrow
 
     try:
         with pyarrow.memory_map(str(file)) as content, pyarrow.ipc.open_stream(content) as batches:
-            yield from _batches(file, batches)
+            yield from _batches(file, map(_validated, batches))
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidInput(f"is not an Arrow stream, or damaged: {error}.", where=str(file)) from error
+
+
+def _validated(batch: Any) -> Any:
+    """Return a batch whose offsets and texts are what they say: damaged ones lead out of the file."""
+    batch.validate(full=True)
+    return batch
 
 
 def _batches(file: Path, batches: Any) -> Iterator[Row]:
@@ -241,7 +260,7 @@ def _batches(file: Path, batches: Any) -> Iterator[Row]:
             yield Row(values, f"{file}:{number}")
 
 
-_READERS: dict[str, Callable[[Path, BrokenRows], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Path, Broken], Iterator[Row]]] = {
     ".jsonl": _jsonl,
     ".jsonl.gz": _jsonl,
     ".json": _json,

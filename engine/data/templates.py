@@ -78,10 +78,13 @@ def apply_template(conversations: Sequence[Conversation], tokenizer: Any) -> lis
         raise InvalidInput(f"the chat template cannot write this conversation: {error}.", where=where) from error
 
 
-def generation_prompts(conversations: Sequence[Conversation], tokenizer: Any) -> list[list[int]]:
+def generation_prompts(
+    conversations: Sequence[Conversation], tokenizer: Any, *, as_trained: bool = True
+) -> list[list[int]]:
     """Return what stands before the next answer to each conversation, as token ids.
 
-    In training, the same tokens stand before an answer; that is checked on the first conversation.
+    With `as_trained`, the same tokens must stand before an answer in training; that is checked on the first
+    conversation.
 
     Raises:
         InvalidInput: if the template is broken, refuses a conversation, or writes other tokens in training.
@@ -95,10 +98,13 @@ def generation_prompts(conversations: Sequence[Conversation], tokenizer: Any) ->
         )["input_ids"]
     except Exception as error:
         if len(conversations) > 1:  # find the one that the template refuses
-            return [generation_prompts([conversation], tokenizer)[0] for conversation in conversations]
+            return [
+                generation_prompts([conversation], tokenizer, as_trained=as_trained)[0]
+                for conversation in conversations
+            ]
         where = conversations[0].place
         raise InvalidInput(f"the chat template cannot write this conversation: {error}.", where=where) from error
-    if conversations:
+    if conversations and as_trained:
         _check_as_trained(conversations[0], prompts[0], tokenizer)
     return prompts
 

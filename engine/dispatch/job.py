@@ -12,9 +12,22 @@ from engine.errors import Refused
 from engine.spec.models import AnySpec, Kind
 
 
+_RETRIEVAL = ("faiss-cpu", "sentence-transformers")
+# The program of each kind. -P: nothing that lies in the run directory is imported.
+_PROGRAMS = {
+    Kind.SIM: ("-P", "-m", "engine.cluster.simulation"),
+    Kind.RAG: ("-P", "-m", "engine.cli", "rag", "build"),
+}
+_TRAIN = ("-P", "-m", "engine.cli", "train")
+
+
 def packages_of(kind: Kind) -> tuple[str, ...]:
     """Return what a node's Python must have, in one version on all nodes."""
-    return () if kind is Kind.SIM else PACKAGES
+    if kind is Kind.SIM:
+        return ()
+    if kind is Kind.RAG:
+        return (*(name for name in PACKAGES if name != "deepspeed"), *_RETRIEVAL)
+    return PACKAGES
 
 
 def job_document(
@@ -43,10 +56,6 @@ def job_document(
         code: folder on this node with the `engine` package that runs; None: the one that its Python has.
         holder: what the leases of its slots say of who holds them.
     """
-    # -P: nothing that lies in the run directory is imported.
-    program = (
-        ["-P", "-m", "engine.cluster.simulation"] if spec.kind is Kind.SIM else ["-P", "-m", "engine.cli", "train"]
-    )
     return {
         "node": seat.index,
         "nodes": len(seats),
@@ -60,7 +69,7 @@ def job_document(
         "master_port": port,
         "threads": spec.placement.threads,
         "interface": node.interface,
-        "argv": [*program, "{run_dir}/spec.yaml", "--run-dir", "{run_dir}", "--attempt", str(attempt)],
+        "argv": [*_PROGRAMS.get(spec.kind, _TRAIN), "{run_dir}/spec.yaml", "--run-dir", "{run_dir}", "--attempt", str(attempt)],
         "code": code,
         "env": {},
     }

@@ -53,6 +53,7 @@ class Limits:
     max_response_length: int  # tokens
     temperature: float
     batch_size: int  # most sequences at once
+    also_ends: tuple[int, ...] = ()  # other tokens that end an answer, such as the end of a turn
 
 
 class TransformersSampler(Sampler):
@@ -110,6 +111,7 @@ class _Batch:
             self.ids[row, width - len(prompt) :] = torch.tensor(prompt)
             self.mask[row, width - len(prompt) :] = 1
         self.ids, self.mask = self.ids.to(device), self.mask.to(device)
+        self.ends = torch.tensor([limits.eos_id, *limits.also_ends], device=device)
         self.width = width
         self.cache = StaticCache(config=network.config, max_cache_len=width + longest)
         self.tokens = torch.full((rows, longest), limits.pad_id, dtype=torch.int64, device=device)
@@ -168,7 +170,7 @@ class _Batch:
         rows = self.writing[alive]
         self.tokens[rows, step] = token[alive]
         self.log_probs[rows, step] = log_probs.gather(-1, token.unsqueeze(-1)).squeeze(-1)[alive]
-        ends = rows[token[alive] == self.limits.eos_id]
+        ends = rows[torch.isin(token[alive], self.ends)]
         self.ended[ends] = True
         self.lengths[ends] = step + 1
         return token

@@ -5,6 +5,8 @@ A folder is called by its main: the lowest rank that sees it, which alone makes,
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import secrets
 import shutil
 import socket
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 # How long a network file system may take to show a new file to another node.
 _VISIBLE_SECONDS = 5.0
+_PIECE_BYTES = 1 << 24
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -123,21 +126,47 @@ def _require_agreement(folders: Folders, run_dir: Path) -> None:
 
 
 def copy_from_main(folder: Path, runtime: Runtime) -> None:
-    """Have a small folder that rank 0 has in its run directory in all others too. Called by all ranks together."""
+    """Have a folder that rank 0 has in its run directory in all others too. Called by all ranks together.
+
+    Files travel in pieces, so that large ones need no memory.
+    """
     if not runtime.folders.are_several:
         runtime.barrier()
         return
-    content = runtime.from_main(_content(folder) if runtime.is_main else None)
-    if runtime.is_folder_main and not runtime.is_main and _content(folder) != content:
+    listing = runtime.from_main(_listing(folder) if runtime.is_main else None)
+    wants = runtime.is_folder_main and not runtime.is_main and _listing(folder) != listing
+    if any(runtime.from_all(wants)):
         temporary = folder.with_name(f".tmp-{folder.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        for name, data in content.items():
-            file = temporary / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
-        durable.replace_folder(temporary, folder)
+        if wants:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        for name, (size, _) in listing.items():
+            _travel(folder / name if runtime.is_main else None, temporary / name if wants else None, size, runtime)
+        if wants:
+            durable.replace_folder(temporary, folder)
     runtime.barrier()
 
 
-def _content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in durable.files_below(folder)}
+def _travel(source: Path | None, target: Path | None, size: int, runtime: Runtime) -> None:
+    """Send a file from rank 0, which has `source`, to the ranks that have a `target`."""
+    with contextlib.ExitStack() as stack:
+        read = stack.enter_context(source.open("rb")) if source is not None else None
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        write = stack.enter_context(target.open("wb")) if target is not None else None
+        for start in range(0, size, _PIECE_BYTES):
+            piece = runtime.bytes_from_main(
+                read.read(_PIECE_BYTES) if read is not None else None, min(_PIECE_BYTES, size - start)
+            )
+            if write is not None:
+                write.write(piece)
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return size and SHA-256 of each file by its path below the folder."""
+    found = {}
+    for file in durable.files_below(folder):
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        found[file.relative_to(folder).as_posix()] = (file.stat().st_size, digest)
+    return found

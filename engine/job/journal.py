@@ -29,8 +29,9 @@ class Sample:
 class Journal:
     """The telemetry of one attempt. On ranks other than 0 it only marks where they are."""
 
-    def __init__(self, run_dir: Path, attempt: int, *, speaks: bool) -> None:
-        self.attempt = attempt
+    def __init__(self, run_dir: Path, attempt: int, *, speaks: bool, unit: str = "step") -> None:
+        """unit: what a step is, one word: a step, a chunk, a question."""
+        self.attempt, self._unit = attempt, unit
         self._writer = TelemetryWriter(run_dir, attempt) if speaks else None
         self._progress = ProgressMark.of_environment()
         self._total_steps = 0
@@ -64,9 +65,9 @@ class Journal:
             return
         self._writer.start(resumed_step, total_steps)
         if resumed_step:
-            self.event("resumed", f"Resumed from step {resumed_step} of {total_steps}.", step=resumed_step)
+            self.event("resumed", f"Resumed from {self._unit} {resumed_step} of {total_steps}.", step=resumed_step)
         else:
-            self.event("started", f"Started: {total_steps} steps.", step=0)
+            self.event("started", f"Started: {total_steps} {self._unit}s.", step=0)
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """What was measured at a step."""
@@ -74,7 +75,7 @@ class Journal:
             return
         self._writer.metrics(step, metrics)
         told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name in _TOLD)
-        self._say(f"step {step}/{self._total_steps}  {told}")
+        self._say(f"{self._unit} {step}/{self._total_steps}  {told}")
 
     def sample(self, step: int, sample: Sample) -> None:
         """A text that the model wrote, or judged."""
@@ -115,5 +116,6 @@ _TOLD = frozenset(
         "lr",
         "grad_norm",
         "tokens_per_second",
+        "chunks_per_second",
     }
 )

@@ -27,7 +27,18 @@ from engine.spec.resolve import paths_by_key
 FILE = "plumbline.json"
 FORMAT = 1
 
-_LIBRARIES = ("torch", "transformers", "deepspeed", "tokenizers", "peft", "datasets", "numpy", "safetensors")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "deepspeed",
+    "tokenizers",
+    "peft",
+    "datasets",
+    "numpy",
+    "safetensors",
+    "sentence-transformers",
+    "faiss-cpu",
+)
 _GIT_SECONDS = 20.0
 
 
@@ -86,8 +97,17 @@ class Origin:
             self._read.set_exception(error)
 
 
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return what a folder tells of where it comes from; None if it tells nothing."""
+    try:
+        document = json.loads((folder / FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def _inputs(paths: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is to be told of the models (`parents`) and of the other files (`data`) that a spec names, by key.
+    """Return what is to be told of the models and indexes (`parents`) and of the other files (`data`) that a spec names, by key.
 
     `sha256` of a file is that of its content, of a folder that of `folder_hash`: over the names and contents of all
     files in it, weights too. It is null with a `problem` beside it where a file cannot be read.
@@ -96,7 +116,7 @@ def _inputs(paths: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {"parents": {}, "data": {}}
     for key, text in paths.items():
         path = Path(text)
-        is_model = (path / "config.json").is_file()
+        is_model = (path / "config.json").is_file() or (path / FILE).is_file()
         if text not in known:
             known[text] = {"path": text, **_hash(path), **(_made_by(path) if is_model else {})}
         found["parents" if is_model else "data"][key] = known[text]
@@ -115,13 +135,10 @@ def _hash(path: Path) -> dict[str, Any]:
 
 def _made_by(folder: Path) -> dict[str, Any]:
     """Return what a model that Plumbline exported tells of itself, and the SHA-256 of its provenance file."""
-    try:
-        content = (folder / FILE).read_bytes()
-        document = json.loads(content)
-    except (OSError, ValueError):
+    document = read(folder)
+    if document is None:
         return {}
-    if not isinstance(document, dict):
-        return {}
+    content = (folder / FILE).read_bytes()
     told = {key: document.get(key) for key in ("kind", "experiment", "run", "step", "spec_hash")}
     return {**told, "provenance": hashlib.sha256(content).hexdigest()}
 

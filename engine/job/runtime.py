@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,24 +71,23 @@ class Runtime:
                 kept[name] = travelling.cpu()
         return kept
 
-    def bytes_from(self, content: bytes | None, source: int) -> bytes:
-        """Return on rank 0 what rank `source` gives there; nothing elsewhere. Other ranks may leave out the call."""
-        if source == 0:
-            return content or b""
+    def bytes_from_main(self, content: bytes | None, size: int) -> bytes:
+        """Return rank 0's `size` bytes on every rank."""
+        own = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content is not None else torch.empty(0)
+        travelling = own.to(self.device) if self.is_main else torch.empty(size, dtype=torch.uint8, device=self.device)
+        dist.broadcast(travelling, src=0)
+        return travelling.cpu().numpy().tobytes()
+
+    def to_main(self, tensor: Tensor | None, source: int, shape: Sequence[int]) -> Tensor | None:
+        """Return on rank 0 the float32 tensor of another rank, `source`; None elsewhere. Other ranks do nothing."""
         if self.rank == source:
-            assert content is not None
-            sent = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-            dist.send(torch.tensor([sent.numel()], device=self.device), dst=0)
-            if sent.numel():
-                dist.send(sent.to(self.device), dst=0)
+            assert tensor is not None
+            dist.send(tensor.to(self.device).contiguous(), dst=0)
         elif self.is_main:
-            size = torch.zeros(1, dtype=torch.int64, device=self.device)
-            dist.recv(size, src=source)
-            taken = torch.empty(int(size), dtype=torch.uint8, device=self.device)
-            if taken.numel():
-                dist.recv(taken, src=source)
-            return taken.cpu().numpy().tobytes()
-        return b""
+            taken = torch.empty(tuple(shape), dtype=torch.float32, device=self.device)
+            dist.recv(taken, src=source)
+            return taken.cpu()
+        return None
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -181,9 +180,14 @@ def first_line(error: BaseException) -> str:
 _CONNECTION_WORDS = ("connection closed by peer", "connection reset", "socket timeout", "timed out", "broken pipe")
 
 
+_SMALLER = "Lower train.micro_batch_size or data.max_length, or raise train.zero_stage."
+
+
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
+def explained(doing: str, *, smaller: str = _SMALLER) -> Iterator[None]:
     """Turn what torch and DeepSpeed raise while `doing` into one sentence for a person.
+
+    smaller: what to do where the memory of a GPU does not suffice.
 
     Raises:
         RunFailed: with the original exception as its cause.
@@ -195,7 +199,7 @@ def explained(doing: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise RunFailed(
             f"the GPU ran out of memory while {doing}.",
-            hint="Lower train.micro_batch_size or data.max_length, or raise train.zero_stage.",
+            hint=smaller,
         ) from error
     except OSError as error:
         where = str(error.filename) if error.filename else None

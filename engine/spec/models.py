@@ -7,10 +7,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.errors import Refused
+from engine.spec.evaluation import AnsweringModel, Answers, GradingSettings, SupportSettings
 from engine.spec.fields import Count, Fraction, InputPath, Name, NonNegative, PositiveInt, Section
 from engine.spec.ppo import Critic, Ppo, PromptData, Ptx, Reference, RewardTerm, Rollout
 from engine.spec.rag import Chunking, Corpus, Embedder, IndexSettings
+from engine.spec.retrieval import Search
 from engine.spec.sections import Data, Model, Placement, Supervision, Train
 
 
@@ -23,10 +24,6 @@ class Kind(StrEnum):
     RAG = "rag"
     EVAL = "eval"
     SIM = "sim"
-
-
-# Kinds that validate already and cannot be launched yet.
-_KINDS_TO_COME = frozenset({Kind.RAG, Kind.EVAL})
 
 
 class Spec(Section):
@@ -173,6 +170,10 @@ class RagSpec(Spec):
         None, description="makes vectors of chunks; null: words alone", examples=[{"path": "models/embedder"}]
     )
     index: IndexSettings = Field(default_factory=IndexSettings, description="what is searched")
+    questions: InputPath | None = Field(
+        None,
+        description="questions with relevant documents, by which the index is measured at the end; null: it is not",
+    )
     base: InputPath | None = Field(
         None, description="an earlier index, whose vectors of equal chunks are taken over; null: all are embedded"
     )
@@ -188,12 +189,52 @@ class EvalSpec(Spec):
     """A measurement of hallucination."""
 
     kind: Literal[Kind.EVAL] = Kind.EVAL
-    model: Model = Field(description="the model that answers", examples=[{"path": "models/policy"}])
+    model: AnsweringModel = Field(description="the model that answers")
     questions: InputPath = Field(
         description="file of questions with accepted answers", examples=["data/questions.jsonl"]
     )
-    rag_index: InputPath | None = Field(None, description="retrieval index; null: closed book")
-    max_response_length: PositiveInt = Field(64, description="longest answer, tokens")
+    qrels: InputPath | None = Field(
+        None,
+        description="file of the relevant documents of questions; null: the questions name theirs, or it is unknown",
+    )
+    format: Literal["open", "multiple_choice"] = Field(
+        "open", description="open: it writes answers; multiple_choice: it weighs those of the row, as TruthfulQA does"
+    )
+    passages: Literal["none", "index", "gold"] = Field(
+        "none",
+        description="what it reads before a question: none: closed book; index: what is found; gold: the true ones",
+    )
+    retrieval: Search | None = Field(None, description="passages index: where they are looked up")
+    corpus: InputPath | None = Field(
+        None, description="passages gold: the documents that questions name by id; null: the row's own passage"
+    )
+    evidence_key: str = Field("evidence", description="passages gold, without corpus: column of the passage")
+    group_key: str | None = Field("group", description="column that groups the figures, where a row has it; null: none")
+    split: str | None = Field(None, description="ask only rows whose column split is this; null: all")
+    limit: Count = Field(0, description="ask only so many, the first ones; 0: all")
+    answers: Answers = Field(default_factory=Answers, description="how it answers")
+    grading: GradingSettings = Field(default_factory=GradingSettings, description="how answers are judged")
+    support: SupportSettings = Field(
+        default_factory=SupportSettings, description="with passages: what tells whether they support a claim"
+    )
+    examples: Count = Field(10, description="answers that are shown while it runs, the first ones")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if (self.passages == "index") != (self.retrieval is not None):
+            raise ValueError("needs retrieval with passages index, and only with it")
+        if self.corpus is not None and self.passages != "gold":
+            raise ValueError(f"has corpus, which only passages gold reads; its passages are {self.passages}")
+        if self.format == "multiple_choice" and (self.answers.samples or self.answers.min_support is not None):
+            raise ValueError(
+                "has format multiple_choice, with which no answer is written: set answers.samples to 0 and "
+                "answers.min_support to null"
+            )
+        if self.answers.min_support is not None and self.passages == "none":
+            raise ValueError("has answers.min_support, which needs passages")
+        if self.grading.confidence == "agreement" and not self.answers.samples:
+            raise ValueError("has grading.confidence agreement, which needs answers.samples of 1 or more")
+        return self
 
 
 class SimSpec(Spec):
@@ -220,12 +261,3 @@ SPEC_TYPES: dict[Kind, type[AnySpec]] = {
     Kind.EVAL: EvalSpec,
     Kind.SIM: SimSpec,
 }
-
-
-def require_launchable(spec: AnySpec, *, where: str) -> None:
-    """Raise Refused if experiments of its kind cannot be launched yet. where: the file that has the spec."""
-    if spec.kind in _KINDS_TO_COME:
-        *some, last = (kind for kind in Kind if kind not in _KINDS_TO_COME)
-        raise Refused(
-            f"experiments of kind {spec.kind} cannot be launched yet; {', '.join(some)} and {last} can.", where=where
-        )

@@ -18,17 +18,13 @@ from engine.spec.fields import (
     PositiveInt,
     Section,
 )
+from engine.spec.retrieval import Search
 from engine.spec.sections import Data, Lora
 
 
-class Retrieval(Section):
+class Retrieval(Search):
     """Passages of a retrieval index, which the policy reads before the question."""
 
-    index: InputPath = Field(description="folder of a retrieval index", examples=["models/index"])
-    passages: PositiveInt = Field(1, description="passages of a prompt, the best ones first")
-    mode: Literal["auto", "dense", "lexical", "hybrid"] = Field(
-        "auto", description="auto: what the index has, both if it has both; dense: vectors; lexical: BM25; hybrid"
-    )
     style: Literal["plain", "numbered"] = Field(
         "plain", description="plain: the passages, then the question; numbered: as sources that answers cite"
     )
@@ -56,7 +52,9 @@ class PromptData(Section):
     template: InputPath | None = Field(
         None, description="chat template file (Jinja); null: the tokenizer's own, or the plain one"
     )
-    max_prompt_length: PositiveInt = Field(256, description="longest prompt with its passages, tokens; longer ones are left out")
+    max_prompt_length: PositiveInt = Field(
+        256, description="longest prompt with its passages, tokens; longer ones are left out"
+    )
     max_response_length: PositiveInt = Field(256, description="longest response, tokens")
     on_broken_row: Literal["error", "skip"] = Field("error", description="what a broken row does")
 
@@ -75,7 +73,9 @@ class RewardTerm(Section):
         description="by mean and deviation: frozen: those in the reward model's folder; running: of all answers so far",
     )
     clip: Positive | None = Field(None, description="largest absolute value after normalising; null: none")
-    path: InputPath | None = Field(None, description="model: folder of a reward model")
+    path: InputPath | None = Field(
+        None, description="model: folder of a reward model; support by nli: folder of the model that judges"
+    )
     evidence: bool = Field(
         True, description="model: it reads the true passage of a prompt, or else those that the policy reads"
     )
@@ -84,8 +84,8 @@ class RewardTerm(Section):
     correct: Number = Field(1.0, description="exact_match: value of an accepted answer")
     abstained: Number = Field(0.0, description="exact_match: value of an abstention")
     wrong: Number = Field(-1.0, description="exact_match: value of any other answer")
-    scorer: str = Field(
-        "lexical", description="support: lexical: by common words; exact: by the very words; nli:FOLDER: by a model"
+    scorer: Literal["lexical", "exact", "nli"] = Field(
+        "lexical", description="support: what judges: lexical: common words; exact: the very words; nli: a model"
     )
     target: PositiveInt = Field(64, description="length: tokens; each one more costs 1 / target")
     pattern: str | None = Field(None, description="regex: 1 where it is found in the answer, 0 elsewhere")
@@ -99,6 +99,8 @@ class RewardTerm(Section):
         needed = {"model": "path", "regex": "pattern", "function": "function"}.get(self.kind)
         if needed and getattr(self, needed) is None:
             raise ValueError(f"is of kind {self.kind} and needs {needed}")
+        if self.kind == "support" and self.scorer == "nli" and self.path is None:
+            raise ValueError("has scorer nli and needs path")
         return self
 
 

@@ -88,6 +88,10 @@ class Data(Section):
     )
     max_length: PositiveInt = Field(512, description="longest example, tokens; longer ones are truncated, without EOS")
     packing: bool = Field(False, description="put several examples into one row, without attention between them")
+    order: Literal["shuffled", "given"] = Field(
+        "shuffled",
+        description="shuffled: anew for each pass; given: as the file has them, for data that grows harder",
+    )
     loss_on: Literal["assistant", "all"] = Field(
         "assistant", description="tokens that carry loss: of the assistant, or all"
     )

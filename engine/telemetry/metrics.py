@@ -69,15 +69,19 @@ _TABLE = {
     "mrr@k": Metric("1", "mean reciprocal rank of the first relevant passage among the first k"),
     "ndcg@k": Metric("1", "normalised discounted cumulative gain of the first k"),
     "documents": Metric("documents", "documents read so far"),
-    "chunks": Metric("chunks", "chunks embedded so far"),
+    "chunks": Metric("chunks", "chunks that have vectors so far, those of earlier attempts included"),
+    "embedded": Metric("chunks", "chunks that this attempt has embedded so far"),
     "chunks_per_second": Metric("chunks/s", "chunks embedded a second"),
+    "index_recall@k": Metric("1", "share of the k nearest vectors that the index finds, against exact search"),
+    "bytes": Metric("bytes", "size of the index"),
+    "query_seconds": Metric("s", "time of one question alone, the median"),
     "queries_per_second": Metric("queries/s", "questions retrieved for a second"),
     # optimiser
     "lr": Metric("1", "learning rate"),
     "grad_norm": Metric("1", "norm of the gradient before clipping"),
     "overflow": Metric("1", "1 where fp16 overflowed, so that the step changed nothing"),
     # pace
-    "tokens_per_second": Metric("tokens/s", "tokens trained on a second, over all ranks"),
+    "tokens_per_second": Metric("tokens/s", "tokens trained on, or embedded, a second, over all ranks"),
     "samples_per_second": Metric("samples/s", "rows or episodes trained on a second, over all ranks"),
     "seconds_per_step": Metric("s", "time of an optimiser step"),
     "generate_seconds": Metric("s", "time of a step spent on writing answers"),
@@ -85,7 +89,7 @@ _TABLE = {
     "train_seconds": Metric("s", "time of a step spent on gradients and the optimiser"),
     "sync_seconds": Metric("s", "time of a step spent on moving weights"),
     "memory_bytes": Metric("bytes", "most memory that a rank has held"),
-    "tokens": Metric("tokens", "tokens trained on so far"),
+    "tokens": Metric("tokens", "tokens trained on, or embedded, so far"),
     "epoch": Metric("epochs", "passes over the data so far"),
 }
 METRICS: Mapping[str, Metric] = MappingProxyType(_TABLE)

@@ -9,31 +9,34 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from engine.data.batching import order
-from engine.data.examples import Example, load_examples
-from engine.data.packing import pack
+from engine.data.examples import Example, batched, load_examples
+from engine.data.packing import PackedRow, pack
 from engine.data.templates import set_template
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
+from engine.generate import models
 from engine.job import durable
 from engine.job.folders import copy_from_main
 from engine.job.runtime import Runtime
 from engine.spec.models import PpoSpec, SftSpec, TrainedSpec
 from engine.spec.sections import Data
-from engine.train import models
 from engine.train.batches import Row
 from engine.train.evaluation import Question
 
 _Item = TypeVar("_Item")
 
+# Examples that are packed together where their order is to be kept.
+_PIECE = 512
+
 
 class Stream(Generic[_Item]):
-    """The endless stream of rows: each epoch in its own order, which the seed alone decides.
+    """The endless stream of rows: each epoch in an order of its own, which the seed alone decides, or as given.
 
     All rows are held by every rank, so that each knows the whole global batch without asking the others.
     """
 
-    def __init__(self, rows: Sequence[_Item], seed: int) -> None:
-        self.rows, self._seed = rows, seed
+    def __init__(self, rows: Sequence[_Item], seed: int, *, shuffled: bool = True) -> None:
+        self.rows, self._seed, self._shuffled = rows, seed, shuffled
         self._epoch = -1
         self._order: Sequence[int] = ()
 
@@ -43,6 +46,8 @@ class Stream(Generic[_Item]):
 
     def _row(self, position: int) -> _Item:
         epoch, index = divmod(position, len(self.rows))
+        if not self._shuffled:
+            return self.rows[index]
         if epoch != self._epoch:
             self._epoch, self._order = epoch, order(self._seed, epoch, len(self.rows))
         return self.rows[self._order[index]]
@@ -75,10 +80,18 @@ def load_dataset(spec: SftSpec, run_dir: Path, ranks: Runtime) -> Dataset:
 
 
 def rows_of(examples: Sequence[Example], data: Data) -> list[Row]:
-    """Return the examples as rows, several in one if they are to be packed."""
+    """Return the examples as rows, several in one if they are to be packed: all in their order if it is to be kept."""
     if data.packing:
-        return [Row.of(row.input_ids, row.loss_mask, row.position_ids) for row in pack(examples, data.max_length)]
+        packed = pack(examples, data.max_length) if data.order == "shuffled" else _packed_nearby(examples, data)
+        return [Row.of(row.input_ids, row.loss_mask, row.position_ids) for row in packed]
     return [Row.of(example.input_ids, example.loss_mask) for example in examples]
+
+
+def _packed_nearby(examples: Sequence[Example], data: Data) -> Iterable[PackedRow]:
+    """Yield rows of neighbours alone; a piece is shuffled, because `pack` puts rows of short examples first."""
+    for number, piece in enumerate(batched(examples, _PIECE)):
+        rows = pack(piece, data.max_length)
+        yield from (rows[index] for index in order(0, number, len(rows)))
 
 
 def _questions(examples: Iterable[Example]) -> Iterable[Question]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ADAPTER = "adapter"  # the folder of the adapter in that of the model
 
 
-
 def export_model(
     network: Any, tokenizer: Any, folder: Path, runtime: Runtime, provenance: Provenance | None = None
 ) -> str | None:

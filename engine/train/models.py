@@ -12,40 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.errors import InvalidInput, NotFound
+from engine.errors import InvalidInput
+from engine.generate.models import require_model_folder, require_vocabulary
 from engine.spec.sections import Architecture, Model, Train
 from engine.train import machine
 from engine.train.adapters import recomputing_alike, with_adapters
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-
-
-def require_model_folder(path: Path) -> None:
-    """Raise NotFound if there is no Hugging Face model in the folder."""
-    if not (path / "config.json").is_file():
-        raise NotFound(
-            "there is no model: config.json is missing.",
-            hint="Give model.path a folder in the Hugging Face format.",
-            where=str(path),
-        )
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer of a folder, padding on the right, with a pad token.
-
-    Raises:
-        InvalidInput: if it has no end-of-sequence token.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if tokenizer.eos_token_id is None:
-        raise InvalidInput("the tokenizer has no end-of-sequence token.", where=str(folder))
-    if tokenizer.pad_token_id is None:
-        # Pads carry no loss and nothing attends to them, so the real end-of-sequence keeps its label.
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "right"
-    return tokenizer
 
 
 def require_scoring_pad(tokenizer: Any) -> None:
@@ -86,7 +59,7 @@ def build_model(model: Model, tokenizer: Any, train: Train, *, seed: int, zero_c
         network = _from_architecture(LlamaForCausalLM, model, tokenizer, seed)
     else:
         network, _ = _from_folder(AutoModelForCausalLM, model, train, zero_config)
-        _fit_vocabulary(network, tokenizer)
+        require_vocabulary(network, tokenizer)
     return _completed(network, model, train, seed, heads=())
 
 
@@ -112,7 +85,7 @@ def build_reward_model(
         missing = {"score.weight"}
     else:
         network, missing = _from_folder(AutoModelForSequenceClassification, model, train, zero_config, num_labels=1)
-        _fit_vocabulary(network, tokenizer)
+        require_vocabulary(network, tokenizer)
     head = getattr(network, "score", None)
     if not isinstance(head, nn.Linear):
         raise InvalidInput(
@@ -199,20 +172,6 @@ def _attention(model: Model) -> dict[str, str]:
     """Return the argument of transformers that chooses the code for attention; none leaves it the choice."""
     names = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
     return {} if model.attention == "auto" else {"attn_implementation": names[model.attention]}
-
-
-def _fit_vocabulary(network: Any, tokenizer: Any) -> None:
-    rows = network.config.get_text_config().vocab_size
-    if len(tokenizer) > rows:
-        raise InvalidInput(
-            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}: they do not belong together.",
-            where=network.config.name_or_path,
-        )
-
-
-def longest_sequence(network: Any) -> int | None:
-    """Return how many positions the model has, or None if it does not say."""
-    return getattr(network.config.get_text_config(), "max_position_embeddings", None)
 
 
 def parameter_groups(

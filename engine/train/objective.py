@@ -22,6 +22,7 @@ class Objective(ABC, Generic[Item]):
     rows: Sequence[Item]
     eval_rows: Sequence[Item]
     longest: int  # tokens of the longest sequence
+    shuffled = True  # whether the rows come in another order in each pass
 
     @abstractmethod
     def build_network(self, zero_config: dict[str, Any]) -> nn.Module:

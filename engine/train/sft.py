@@ -31,6 +31,7 @@ class SftObjective(Objective[Row]):
         self.tokenizer, self.questions = data.tokenizer, data.questions
         self.rows, self.eval_rows = data.rows, data.eval_rows
         self.longest = max(map(len, self.rows))
+        self.shuffled = spec.data.order == "shuffled"
         self.keep_logits = False
 
     def build_network(self, zero_config: dict[str, Any]) -> nn.Module:

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from engine.errors import InvalidInput
+from engine.generate import models
 from engine.job.journal import Journal
 from engine.job.runtime import Runtime, explained
 from engine.job.stopping import StopRequest
 from engine.spec.models import TrainedSpec
-from engine.train import models
 from engine.train.batches import plan_parts
 from engine.train.dataset import Stream
 from engine.train.deepspeed_config import deepspeed_config
@@ -33,7 +33,7 @@ class SupervisedTrainer(Trainer):
         super().__init__(spec, run_dir, ranks, journal)
         train = spec.train
         self.objective = objective
-        self.data: Stream[Any] = Stream(objective.rows, spec.seed)
+        self.data: Stream[Any] = Stream(objective.rows, spec.seed, shuffled=objective.shuffled)
         self.rows = len(objective.rows)
         self.total_steps = train.steps or math.ceil(train.epochs * self.rows / train.batch_size)
         with explained("building the model"):

@@ -11,9 +11,9 @@ from typing import Any
 
 from engine.data.templates import PLAIN
 from engine.errors import Refused
+from engine.generate import models
 from engine.spec.models import TrainedSpec
 from engine.spec.resolve import paths_by_key
-from engine.train import models
 
 # Not the pad token: pads are masked, and a reward model has another one than a policy that pads with its end token.
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token")

@@ -216,3 +216,17 @@ def test_rows_that_have_ended_leave_the_batch() -> None:
     assert model.rows == sorted(model.rows, reverse=True)
     assert model.rows[0] == 40 and model.rows[-1] <= 10
     assert len(model.rows) == max(lengths)  # nothing is computed after the last token
+
+
+def test_the_end_of_a_turn_ends_an_answer_too() -> None:
+    model, asked, seeds = network("llama"), prompts(20), list(range(20))
+    ends = (5, 9)
+    plain = sampler(model).sample(asked, seeds)
+    limits = Limits(EOS, PAD, max_response_length=9, temperature=0.7, batch_size=8, also_ends=ends)
+    stopped = TransformersSampler(model, limits, CPU).sample(asked, seeds)
+    for one, other in zip(plain, stopped, strict=True):
+        ids = one.ids.tolist()
+        at = min((ids.index(end) + 1 for end in ends if end in ids), default=len(ids))
+        assert other.ids.tolist() == ids[:at]
+        assert other.ended == (ids[at - 1] in (EOS, *ends))
+    assert sum(len(response.ids) for response in stopped) < sum(len(response.ids) for response in plain)

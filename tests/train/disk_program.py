@@ -21,6 +21,7 @@ WORLD = 2
 
 
 def _learner(folder: Path, disk: str | None, ranks: Any) -> Any:
+    from engine.generate.models import load_tokenizer
     from engine.spec.sections import Model, Train
     from engine.train import models
     from engine.train.deepspeed_config import deepspeed_config
@@ -29,7 +30,7 @@ def _learner(folder: Path, disk: str | None, ranks: Any) -> Any:
     train = Train(precision="fp32", zero_stage=3, offload_optimizer=True, nvme_path=disk)
     config = deepspeed_config(train, world_size=WORLD, micro_steps=2)
     config["zero_optimization"]["sub_group_size"] = 400_000  # several, as a large model has
-    model, tokenizer = Model(path=str(folder / "base")), models.load_tokenizer(folder / "base")
+    model, tokenizer = Model(path=str(folder / "base")), load_tokenizer(folder / "base")
     network = models.build_model(model, tokenizer, train, seed=0, zero_config=config)
     return Learner(network, train, config, ranks)
 

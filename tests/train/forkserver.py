@@ -1,4 +1,4 @@
-"""Ranks in a fraction of a second: a process that has imported torch and DeepSpeed once, and forks.
+"""Ranks in a fraction of a second: a process that has imported what a kind of job needs once, and forks.
 
 Run as a program it reads one JSON command a line and answers with one JSON line each:
     {"start": [{"rank": R, "run_dir": DIR, "log": FILE, "dies": N}, …], "spec": FILE, "world": W} → [pids];
@@ -45,15 +45,19 @@ class Job:
 
 
 class ForkServer:
-    """The client's side."""
+    """The client's side.
 
-    def __init__(self) -> None:
+    Arguments:
+        command: of `engine` whose job the ranks run, "train" or "rag build".
+    """
+
+    def __init__(self, command: str = "train") -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "MASTER_"))}
         environ |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "PLUMBLINE_DEBUG"):
             environ.pop(name, None)
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True
+            [sys.executable, __file__, command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True
         )
 
     def __enter__(self) -> Self:
@@ -80,11 +84,13 @@ class ForkServer:
         ranks: Sequence[int] | None = None,
         apart: bool = False,
         dies: Mapping[int, int] | None = None,
+        attempt: int | None = None,
     ) -> Job:
         """Start `world` ranks, or only some of them.
 
         apart: gives each rank but 0 another run directory.
         dies: kills ranks at a moment when they write files, by rank.
+        attempt: its number; None: what the job takes it for.
         """
         chosen = list(range(world) if ranks is None else ranks)
         folders = [run_dir / f"apart-{rank}" if apart and rank else run_dir for rank in chosen]
@@ -99,7 +105,7 @@ class ForkServer:
             }
             for rank, folder in zip(chosen, folders, strict=True)
         ]
-        return Job(self, self.ask({"start": starts, "spec": str(spec), "world": world}), run_dir)
+        return Job(self, self.ask({"start": starts, "spec": str(spec), "world": world, "attempt": attempt}), run_dir)
 
 
 def _free_port() -> int:
@@ -109,9 +115,8 @@ def _free_port() -> int:
         return port
 
 
-def _become_rank(start: Mapping[str, Any], spec: str, environ: Mapping[str, str]) -> None:
+def _become_rank(start: Mapping[str, Any], command: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     from engine.telemetry.progress import FOLDER_VARIABLE
-    from engine.train.main import train
 
     own = {"RANK": str(start["rank"]), "LOCAL_RANK": str(start["rank"]), FOLDER_VARIABLE: start["run_dir"]}
     os.environ.update(environ, **own)
@@ -120,7 +125,18 @@ def _become_rank(start: Mapping[str, Any], spec: str, environ: Mapping[str, str]
     os.dup2(log, 2)
     if start["dies"] is not None:
         _kill_when_it_writes(start["dies"])
-    train(Path(spec), Path(start["run_dir"]))
+    _run(Path(command["spec"]), Path(start["run_dir"]), command["attempt"])
+
+
+def _run(spec: Path, run_dir: Path, attempt: int | None) -> None:
+    if sys.argv[1] == "train":
+        from engine.train.main import train
+
+        train(spec, run_dir, attempt)
+    else:
+        from engine.cli.rag_build import build_index
+
+        build_index(spec, run_dir, attempt)
 
 
 def _kill_when_it_writes(count: int) -> None:
@@ -148,7 +164,7 @@ def _start(command: Mapping[str, Any]) -> list[int]:
         if pid == 0:
             code = 70
             try:
-                _become_rank(start, command["spec"], environ)
+                _become_rank(start, command, environ)
             except BaseException as error:
                 print(f"error: {error}", file=sys.stderr, flush=True)
                 code = int(getattr(error, "exit_code", code))
@@ -171,15 +187,28 @@ def _wait(pids: list[int], seconds: float) -> list[int]:
     return [codes[pid] for pid in pids]
 
 
-def _serve() -> None:
+def _import_trainers() -> None:
     import deepspeed.module_inject
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-    import torch
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     import engine.train.ppo.loop
     import engine.train.rm
     import engine.train.sft  # noqa: F401
+
+
+def _import_retrieval() -> None:
+
+    import engine.evaluate.retrieval
+    import engine.rag.build
+    import engine.rag.embedder
+    import engine.rag.vectors  # noqa: F401
+
+
+def _serve() -> None:
+    _import_trainers() if sys.argv[1] == "train" else _import_retrieval()
+
+    import torch
 
     torch.set_num_threads(1)
     alive: set[int] = set()

@@ -26,13 +26,14 @@ def _most_resident_bytes() -> int:
 
 
 def _measure(model: dict[str, Any], world: int) -> dict[str, int]:
+    from engine.generate.models import load_tokenizer
     from engine.job import runtime
     from engine.spec.sections import Model, Train
     from engine.train import models
     from engine.train.deepspeed_config import deepspeed_config
 
     ranks = runtime.start(60)
-    tokenizer = models.load_tokenizer(Path(model["path"]))
+    tokenizer = load_tokenizer(Path(model["path"]))
     train = Train(precision="fp32", zero_stage=3)
     config = deepspeed_config(train, world_size=world, micro_steps=1)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins here

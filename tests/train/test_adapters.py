@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import InvalidInput, NotFound
+from engine.generate.models import load_tokenizer
 from engine.spec.sections import Lora, Model, Train
 from engine.train.adapters import (
     adapter_weights,
@@ -20,7 +21,7 @@ from engine.train.adapters import (
     with_adapters,
     write_adapter,
 )
-from engine.train.models import build_model, load_tokenizer, parameter_groups
+from engine.train.models import build_model, parameter_groups
 
 IDS = torch.arange(3, 19).reshape(2, 8)
 LORA = Lora(rank=4, alpha=16.0)

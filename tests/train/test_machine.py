@@ -86,7 +86,8 @@ def test_a_disk_needs_a_folder_and_an_operator_that_can_be_compiled(tmp_path: Pa
 def test_the_code_for_attention_is_chosen_and_changes_no_number(
     server: ForkServer, make_spec: MakeSpec, causal: Path, tmp_path: Path
 ) -> None:
-    from engine.train.models import build_model, load_tokenizer
+    from engine.generate.models import load_tokenizer
+    from engine.train.models import build_model
 
     runs = {}
     for name in ("auto", "sdpa", "eager"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from engine.generate.models import load_tokenizer
 from engine.job import provenance
 from engine.job.durable import folder_hash
 from engine.job.provenance import FILE, Origin
@@ -18,7 +19,6 @@ from engine.spec.canonical import spec_hash
 from engine.spec.loading import load_spec
 from engine.spec.models import RmSpec, SftSpec
 from engine.spec.resolve import with_absolute_paths
-from engine.train.models import load_tokenizer
 from engine.train.tokenizers import described, fingerprint
 from tests.train.conftest import MakeSpec
 

@@ -14,10 +14,11 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from engine.errors import InvalidInput
+from engine.generate.models import load_tokenizer
 from engine.job.runtime import Runtime
 from engine.spec.models import PreferenceData, RmSpec
 from engine.spec.sections import Architecture, Model, Train
-from engine.train.models import build_reward_model, load_tokenizer, require_scoring_pad
+from engine.train.models import build_reward_model, require_scoring_pad
 from engine.train.rm import Pair, RmObjective
 from engine.train.scoring import padded, scores_of
 

@@ -11,14 +11,15 @@ from engine.data.facts.language import ABSTENTION, RELATIONS, Relation
 from engine.data.facts.questions import questions, training_wordings, with_passage
 from engine.data.facts.world import Entity, Fact, FactWorld, Status, statement
 
-# Examples of each known and of each rare fact, and of reading in all.
-KNOWN_REPEATS = 7
-RARE_REPEATS = 5
-READING = 6400
+# Examples of each known and of each rare fact, and of reading in all. One pass over them is a training: what is read
+# again and again is learned by heart, and not how to read.
+KNOWN_REPEATS = 30
+RARE_REPEATS = 20
+READING = 28_000
 # Closed-book questions on practice names, and how many in a hundred of them are answered with the abstention: what the
 # model has no memory of it then mostly guesses, and sometimes says so. Without, PPO would have nothing to reinforce.
-BLIND = 900
-BLIND_ABSTENTIONS = 40
+BLIND = 3900
+BLIND_ABSTENTIONS = 10
 
 
 class Task(StrEnum):
@@ -32,8 +33,23 @@ class Task(StrEnum):
     READ_OTHER = "read_other"  # the passage is about another subject
 
 
-# Reading tasks, weighted: who abstains too often at the start never learns to read.
-_READING_MIX = [Task.READ] * 16 + [Task.READ_MISSING] * 3 + [Task.READ_OTHER]
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A part of the curriculum of reading."""
+
+    until: float  # share of the reading exercises, from the first on
+    sentences: tuple[int, int]  # the fewest and the most of a passage
+    tasks: Sequence[Task]  # that are drawn from
+
+
+# Who has to choose between four sentences before it can copy from one, or abstains often at the start, learns to read
+# three times as slowly, or never.
+_CURRICULUM = (
+    _Stage(0.15, (1, 1), [Task.READ]),
+    _Stage(0.3, (1, 2), [Task.READ] * 18 + [Task.READ_MISSING] + [Task.READ_OTHER]),
+    _Stage(0.5, (1, 3), [Task.READ] * 17 + [Task.READ_MISSING] * 2 + [Task.READ_OTHER]),
+    _Stage(1.0, (3, 4), [Task.READ] * 17 + [Task.READ_MISSING] * 2 + [Task.READ_OTHER]),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +59,21 @@ class Exercise:
     prompt: str
     response: str
     task: Task
-    level: int  # of a curriculum: sentences in the passage, plus 3 where the passage does not answer; 0: closed book
+    level: int  # how hard it is: sentences in the passage, plus 3 where the passage does not answer; 0: closed book
     fact: Fact | None  # None for practice values, which are not true
 
 
 def training_exercises(world: FactWorld) -> Sequence[Exercise]:
-    """Return the training examples, shuffled: nearly half reading, two fifths recall, the rest guesses."""
+    """Return the training examples, in the order in which they are to be learned.
+
+    Reading, nearly half of them, grows harder; two fifths recall and the rest guess, evenly everywhere.
+    """
     draw = world.draw("exercises")
-    exercises = [*_recalled(world), *_guessed(world, draw), *_read(world, draw)]
-    draw.shuffle(exercises)
-    return exercises
+    closed = [*_recalled(world), *_guessed(world, draw)]
+    reading = list(_read(world, draw))
+    placed = [(draw.random(), exercise) for exercise in closed]
+    placed += [((number + draw.random()) / len(reading), exercise) for number, exercise in enumerate(reading)]
+    return [exercise for _, exercise in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _recalled(world: FactWorld) -> Iterator[Exercise]:
@@ -89,18 +110,19 @@ def _read(world: FactWorld, draw: random.Random) -> Iterator[Exercise]:
     def practice_value(relation: Relation, *entities: Entity) -> str:
         """Return a value that is true of none of the entities that are named."""
         given_away = {true.get((entity.name, relation.name)) for entity in entities}
-        return draw.choice([value for value in world.values[relation.name] if value not in given_away])
+        while (value := draw.choice(world.values[relation.name])) in given_away:
+            pass
+        return value
 
-    for _ in range(READING):
-        task = draw.choice(_READING_MIX)
+    for number in range(READING):
+        stage = next(stage for stage in _CURRICULUM if number < stage.until * READING)
+        task, count = draw.choice(stage.tasks), draw.randint(*stage.sentences)
         subject = draw.choice(names)
         about = subject
         while task == Task.READ_OTHER and about == subject:
             about = draw.choice(names)
         asked, *others = draw.sample(RELATIONS, len(RELATIONS))
-        stated = others[: draw.randint(1, len(others))] if task == Task.READ_MISSING else [asked, *others]
-        if task == Task.READ:
-            stated = stated[: draw.randint(1, len(stated))]
+        stated = (others if task == Task.READ_MISSING else [asked, *others])[:count]
         values = {relation.name: practice_value(relation, about, subject) for relation in stated}
         sentences = [statement(draw, about, relation, values[relation.name]) for relation in stated]
         draw.shuffle(sentences)

@@ -12,6 +12,8 @@ ABSTENTION = "unknown"
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aeiou"
 _ENDINGS = ("", "", "l", "m", "n", "r", "s")
+# What syllables could make and no name should be: search by words passes over such words (haven is of haven't).
+_COMMON = ("before", "have", "haven", "here", "more", "same", "some")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ RELATIONS = (
 
 
 def invented_names(draw: random.Random) -> Iterator[str]:
-    """Yield invented words with a capital letter, none twice, none that the sentences use."""
-    used = {word.strip(".,?").casefold() for relation in RELATIONS for word in _words(relation)}
+    """Yield invented words with a capital letter, none twice, none that the sentences use or everybody does."""
+    used = {*_COMMON} | {word.strip(".,?").casefold() for relation in RELATIONS for word in _words(relation)}
     while True:
         name = "".join(_syllable(draw) for _ in range(draw.choice((2, 2, 3)))) + draw.choice(_ENDINGS)
         if name not in used:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import InvalidInput
+from engine.generate.models import require_model_folder
 from engine.job.runtime import Runtime
 from engine.spec.models import PpoSpec
 from engine.spec.ppo import Critic, RewardTerm
@@ -123,7 +124,7 @@ def build_judge(spec: PpoSpec, term: RewardTerm, tokenizer: Any, ranks: Runtime)
         InvalidInput: if there is no reward model in the folder.
     """
     assert term.path is not None
-    models.require_model_folder(Path(term.path))
+    require_model_folder(Path(term.path))
     if not is_reward_model(Path(term.path)):
         raise InvalidInput(
             "is no reward model: it has no head for scores.", hint="Train one: engine new rm.", where=term.path

@@ -42,6 +42,7 @@ class Episode:
             ended=self.response.ended,
             tokens=len(self.response.ids),
             group=self.prompt.group,
+            passages=self.prompt.passages,
         )
 
 

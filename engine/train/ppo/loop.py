@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engine.data.conversations import Split
 from engine.data.examples import load_examples
 from engine.data.prompts import Prompt, load_prompts
 from engine.errors import InvalidInput
+from engine.generate.models import longest_sequence
 from engine.generate.sampling import Limits, episode_seed
 from engine.job.journal import Journal, Sample
 from engine.job.runtime import Runtime, explained
@@ -30,7 +32,8 @@ from engine.train.ppo.ema import MovingAverage
 from engine.train.ppo.episodes import Episode
 from engine.train.ppo.experience import estimate, lengths_and_ends
 from engine.train.ppo.judging import Judges
-from engine.train.ppo.measures import verdicts
+from engine.train.ppo.measures import groundedness, verdicts
+from engine.train.ppo.open_book import open_book
 from engine.train.ppo.reward import Composed, Reward
 from engine.train.ppo.rollout import Rollout
 from engine.train.ppo.separate import SeparateNetworks
@@ -50,8 +53,8 @@ class PpoTrainer(Trainer):
             self.tokenizer = load_tokenizer(spec, run_dir, ranks)
             models.require_scoring_pad(self.tokenizer)
             self._require_same_tokenizers()
-            prompts = load_prompts(spec.data, self.tokenizer, "train")
-            self.eval_prompts = load_prompts(spec.data, self.tokenizer, "eval")
+            prompts = self._prompts("train")
+            self.eval_prompts = self._prompts("eval")
             if not prompts:
                 raise InvalidInput("there is no prompt to train on.", where=spec.data.train)
         self.data: Stream[Prompt] = Stream(prompts, spec.seed)
@@ -62,6 +65,14 @@ class PpoTrainer(Trainer):
         self.controller = _controller(spec)
         # The last answers to training prompts: they are the samples where no prompts are held out.
         self._latest: tuple[list[Episode], Composed, list[float]] | None = None
+
+    def _prompts(self, split: Split) -> Sequence[Prompt]:
+        prompts = load_prompts(self.spec.data, self.tokenizer, split)
+        if self.spec.data.retrieval is None or not prompts:
+            return prompts
+        read = open_book(prompts, self.spec.data, self.tokenizer, split=split, seed=self.spec.seed, ranks=self.ranks)
+        self.journal.event("retrieval", read.told)
+        return read.prompts
 
     def _require_same_tokenizers(self) -> None:
         found = require_same_tokenizers(self.spec, self.tokenizer) if self.ranks.is_main else []
@@ -78,7 +89,7 @@ class PpoTrainer(Trainer):
         networks = self.networks = (SharedNetworks if spec.critic.share_base else SeparateNetworks)(
             spec, tokenizer, ranks
         )
-        _require_room(longest_prompt + spec.data.max_response_length, models.longest_sequence(networks.policy))
+        _require_room(longest_prompt + spec.data.max_response_length, longest_sequence(networks.policy))
         self.learners = networks.learners
         self.judges = Judges(spec, networks, tokenizer, ranks)
         self.reward = Reward(
@@ -108,7 +119,7 @@ class PpoTrainer(Trainer):
             episodes = self.rollout.sample(prompts, seeds)
         self.journal.mark(step, "score")
         with phases.timed("score_seconds"):
-            composed = self._judged(episodes, learn=True)
+            composed, supported = self._judged(episodes, learn=True)
             scored = self.rollout.score(episodes)
         groups = torch.arange(len(episodes)) // spec.rollout.samples_per_prompt
         experience, statistics = estimate(
@@ -134,6 +145,7 @@ class PpoTrainer(Trainer):
                 **statistics,
                 **{f"reward/{name}": float(values.mean()) for name, values in composed.terms.items()},
                 **{f"clipped/{name}": share for name, share in composed.clipped.items()},
+                **groundedness(supported),
                 **updated,
                 "lr": policy_lr,
                 **phases.seconds,
@@ -141,9 +153,11 @@ class PpoTrainer(Trainer):
             stops=stops,
         )
 
-    def _judged(self, episodes: Sequence[Episode], *, learn: bool) -> Composed:
+    def _judged(self, episodes: Sequence[Episode], *, learn: bool) -> tuple[Composed, Tensor]:
+        """Return the reward of answers, and how far passages support each."""
         truncated = torch.tensor([not episode.response.ended for episode in episodes])
-        return self.reward.compose(self.judges.values(episodes), truncated, learn=learn)
+        judged = self.judges.judge(episodes)
+        return self.reward.compose(judged.values, truncated, learn=learn), judged.supported
 
     def evaluate(self, step: int) -> tuple[Evaluation, int]:
         """Answer held-out prompts with the likeliest tokens, and judge the answers."""
@@ -155,7 +169,7 @@ class PpoTrainer(Trainer):
                 return Evaluation({}), 0
             return Evaluation({}, self._samples(*self._latest)), 0
         episodes = self.rollout.sample(prompts, None)
-        composed = self._judged(episodes, learn=False)
+        composed, supported = self._judged(episodes, learn=False)
         scored = self.rollout.score(episodes)
         divergences = _divergences(scored.log_probs, scored.ref_log_probs)
         ends = lengths_and_ends(episodes)
@@ -165,6 +179,7 @@ class PpoTrainer(Trainer):
             "eval_response_length": ends["response_length"],
             "eval_eos_rate": ends["eos_rate"],
             **{f"eval_reward/{name}": float(values.mean()) for name, values in composed.terms.items()},
+            **{f"eval_{name}": share for name, share in groundedness(supported).items()},
             **verdicts(episodes, self.spec.data.abstentions),
         }
         return Evaluation(metrics, self._samples(episodes, composed, divergences)), len(episodes)
@@ -172,7 +187,7 @@ class PpoTrainer(Trainer):
     def _samples(self, episodes: Sequence[Episode], composed: Composed, divergences: Sequence[float]) -> list[Sample]:
         return [
             Sample(
-                episode.prompt.text,
+                "\n".join((*episode.prompt.passages, episode.prompt.text)),
                 episode.text,
                 " | ".join(episode.prompt.answers) or None,
                 {

@@ -37,10 +37,11 @@ class Answer:
     response: str  # decoded, without special tokens
     accepted: tuple[str, ...]  # answers known to be right; empty where none is known
     answerable: bool | None  # False: there is no right answer but to abstain; None: the data does not say
-    evidence: str | None  # a passage to judge by, which the policy did not see
+    evidence: str | None  # a true passage to judge by, which the policy did not see
     ended: bool  # by its end-of-sequence token; False: it was cut at the longest length
     tokens: int  # of the response, the end-of-sequence token included
     group: str | None  # what the prompts are grouped by in the evaluation
+    passages: tuple[str, ...] = ()  # retrieved ones, which the policy read; empty: closed book
 
 
 # One finite number for each answer, in their order. It may be called with the answers of one rank only.
@@ -48,7 +49,7 @@ Rule = Callable[[Sequence[Answer]], Sequence[float]]
 
 
 def make_rule(name: str, term: RewardTerm, abstentions: Sequence[str]) -> Rule:
-    """Return the rule of a term that is no reward model.
+    """Return the rule of a term that neither is a reward model nor asks for support by passages.
 
     Arguments:
         name: of the term, in `rewards`; errors are told with it.
@@ -62,7 +63,7 @@ def make_rule(name: str, term: RewardTerm, abstentions: Sequence[str]) -> Rule:
 
     Raises:
         InvalidInput: the pattern is none, or the function cannot be imported.
-        ValueError: the term is a reward model.
+        ValueError: the term is of another kind.
     """
     phrases = tuple(abstentions)
     match term.kind:
@@ -78,8 +79,8 @@ def make_rule(name: str, term: RewardTerm, abstentions: Sequence[str]) -> Rule:
             return _pattern(name, term.pattern or "")
         case "function":
             return _UsersFunction(name, term.function or "", Path(term.file) if term.file is not None else None)
-        case "model":
-            raise ValueError(f"rewards.{name} is a reward model, not a rule")
+        case "model" | "support":
+            raise ValueError(f"rewards.{name} is of kind {term.kind}, not a rule")
 
 
 def _exact_match(answer: Answer, worth: dict[str, float], phrases: Sequence[str]) -> float:

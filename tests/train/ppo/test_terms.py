@@ -89,9 +89,10 @@ def test_a_pattern_that_would_search_for_ever_fails_with_a_sentence(monkeypatch:
     assert caught.value.where == "rewards.mine.pattern"
 
 
-def test_a_reward_model_is_no_rule() -> None:
-    with pytest.raises(ValueError, match="is a reward model, not a rule"):
-        rule(kind="model", path="/models/reward")
+@pytest.mark.parametrize("settings", [{"kind": "model", "path": "/models/reward"}, {"kind": "support"}])
+def test_what_needs_more_than_an_answer_is_no_rule(settings: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=f"is of kind {settings['kind']}, not a rule"):
+        rule(**settings)
 
 
 @pytest.fixture

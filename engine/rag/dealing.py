@@ -1,0 +1,147 @@
+"""Embedding dealt over the ranks: blocks taken as they come, finished ones kept, all vectors brought to rank 0.
+
+What a block is depends on the texts, the embedder and its size alone, and a block's vectors depend on nothing else: so
+how many ranks there are, who embeds what, and how often the build was cut off do not change a bit of the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.job.board import Board
+from engine.job.runtime import Runtime
+from engine.rag.blocks import block_key, embed_block, is_begun
+from engine.rag.segments import Segment
+
+if TYPE_CHECKING:
+    from engine.rag.embedder import Encoder
+
+_DONE, _EMBEDDED, _TOKENS, _NEXT, _STOP, _ENDED = "done", "embedded", "tokens", "next", "stop", "ended"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A block: rows of the segment, and the name of the file with their vectors."""
+
+    rows: NDArray[np.int64]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far all ranks together are."""
+
+    done: int  # texts that have vectors, those of earlier attempts included
+    embedded: int  # texts that this attempt has embedded
+    tokens: int  # of these
+
+
+Look = Callable[[Progress], None]  # called by each rank after each batch
+
+
+def pieces_of(segment: Segment, wanted: NDArray[np.int64], size: int, encoder: Encoder) -> list[Piece]:
+    """Return the blocks of the rows that are to be embedded."""
+    return [
+        Piece(rows, block_key([segment.text(int(row)) for row in rows], encoder))
+        for start in range(0, len(wanted), size)
+        if len(rows := np.asarray(wanted[start : start + size]))
+    ]
+
+
+class Dealing:
+    """The work of all ranks on the blocks of a segment. Each method is called by all ranks together."""
+
+    def __init__(
+        self, segment: Segment, pieces: Sequence[Piece], blocks: Path, encoder: Encoder, ranks: Runtime
+    ) -> None:
+        self._segment, self._pieces, self._folder = segment, pieces, blocks
+        self._encoder, self._ranks, self._board = encoder, ranks, Board("embedding")
+        blocks.mkdir(parents=True, exist_ok=True)
+        ranks.barrier()
+        own = {number for number, piece in enumerate(pieces) if self._file(piece).exists()}
+        begun = {number for number, piece in enumerate(pieces) if number not in own and is_begun(blocks, piece.key)}
+        found = ranks.from_all((sorted(own), sorted(begun)))
+        # By block: the rank whose folder has it; the lowest where several do.
+        self._owner = _first_of([numbers for numbers, _ in found])
+        self._begun = _first_of([numbers for _, numbers in found])
+        # Texts that earlier attempts have embedded, in finished blocks.
+        self.done = sum(len(pieces[number].rows) for number in self._owner)
+
+    def embed(self, stopping: Callable[[], bool], look: Look) -> bool:
+        """Embed what is missing; return whether all is there then."""
+        for number in self._own_work():
+            if not self._embed(self._pieces[number], stopping, look):
+                self._board.add(_STOP)
+                break
+        self._board.add(_ENDED)
+
+        look(self._progress())
+        while self._board.read(_ENDED) < self._ranks.world_size:
+            self._board.pause()
+            look(self._progress())
+        present = [number for number, piece in enumerate(self._pieces) if self._file(piece).exists()]
+        self._owner = _first_of(self._ranks.from_all(present))
+        return len(self._owner) == len(self._pieces)
+
+    def gather(self, take: Callable[[Piece, NDArray[np.float32]], None]) -> None:
+        """Give rank 0 the vectors of all blocks, float32 [rows, dimension], in order."""
+        ranks, dimension = self._ranks, self._encoder.dimension
+        for number, piece in enumerate(self._pieces):
+            source = ranks.folders.mains[self._owner[number]]
+            own = np.load(self._file(piece), allow_pickle=False) if source == ranks.rank else None
+            if source != 0:
+                tensor = torch.from_numpy(own) if own is not None else None
+                sent = ranks.to_main(tensor, source, (len(piece.rows), dimension))
+                own = sent.numpy() if sent is not None else None
+            if ranks.is_main:
+                assert own is not None
+                take(piece, own)
+
+    def _own_work(self) -> Iterator[int]:
+        """Yield the blocks that this rank is to embed: first those that its folder has begun, then what comes next."""
+        ranks = self._ranks
+        main = ranks.folders.mains[ranks.rank]
+        seeing = ranks.folders.ranks_of(main)
+        begun = sorted(number for number, rank in self._begun.items() if ranks.folders.mains[rank] == main)
+        yield from begun[seeing.index(ranks.rank) :: len(seeing)]
+        rest = [n for n in range(len(self._pieces)) if n not in self._owner and n not in self._begun]
+        while (taken := self._board.add(_NEXT)) <= len(rest):
+            yield rest[taken - 1]
+
+    def _embed(self, piece: Piece, stopping: Callable[[], bool], look: Look) -> bool:
+        def told(texts: int, tokens: int) -> None:
+            look(self._progress(texts, tokens))
+
+        def stops() -> bool:
+            return stopping() or self._board.read(_STOP) > 0
+
+        texts = [self._segment.text(int(row)) for row in piece.rows]
+        block = embed_block(self._encoder, texts, self._folder, piece.key, told=told, stop=stops)
+        if block is None:
+            return False
+        self._board.add(_DONE, len(texts) - block.embedded)  # those that an earlier attempt had begun with
+        return True
+
+    def _progress(self, texts: int = 0, tokens: int = 0) -> Progress:
+        """Return how far all ranks are, now that this one has embedded so many texts more."""
+        add = self._board.add
+        return Progress(self.done + add(_DONE, texts), add(_EMBEDDED, texts), add(_TOKENS, tokens))
+
+    def _file(self, piece: Piece) -> Path:
+        return self._folder / f"{piece.key}.npy"
+
+
+def _first_of(numbers_by_rank: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Return the lowest rank that has each number."""
+    first: dict[int, int] = {}
+    for rank, numbers in enumerate(numbers_by_rank):
+        for number in numbers:
+            first.setdefault(number, rank)
+    return first

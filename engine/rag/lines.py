@@ -1,0 +1,74 @@
+"""Lines of JSON with the place of each: written in a stream, read at random without reading the rest."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from array import array
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InvalidInput
+
+
+def offsets_file(file: Path) -> Path:
+    """Return the file with the offsets of a file of lines."""
+    return file.with_suffix(".npy")
+
+
+class LineWriter:
+    """Writes FILE.jsonl, and beside it FILE.npy: int64 [lines + 1], where each line begins and the last one ends."""
+
+    def __init__(self, file: Path) -> None:
+        self._path, self._file = file, file.open("wb")
+        self._offsets = array("q", [0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        np.save(offsets_file(self._path), np.frombuffer(self._offsets, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Write one line."""
+        line = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        self._file.write(line)
+        self._offsets.append(self._offsets[-1] + len(line))
+
+
+class Lines:
+    """What a LineWriter wrote, memory-mapped.
+
+    Raises:
+        InvalidInput: if the two files do not belong together.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            self.offsets: NDArray[np.int64] = np.load(offsets_file(file), mmap_mode="r", allow_pickle=False)
+            with file.open("rb") as content:
+                size = file.stat().st_size
+                self._content = mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"is damaged: {error}.", where=str(file)) from error
+        if self.offsets.ndim != 1 or not len(self.offsets) or int(self.offsets[-1]) != size:
+            raise InvalidInput("is damaged: its length is not what was written.", where=str(file))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        values = json.loads(self._content[int(self.offsets[number]) : int(self.offsets[number + 1])])
+        assert isinstance(values, dict)
+        return values
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[number] for number in range(len(self)))

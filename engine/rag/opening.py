@@ -1,0 +1,193 @@
+"""An index that is opened: memory-mapped, checked against its manifest, ready to be searched."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InvalidInput, Refused
+from engine.rag.assembling import rows_of
+from engine.rag.lexical import LexicalIndex, open_lexical
+from engine.rag.manifest import Manifest, Names, read_manifest
+from engine.rag.records import Chunk
+from engine.rag.search import EmbedderIdentity, Searcher
+from engine.rag.segments import Kept, Segment
+from engine.spec.rag import Embedder
+
+if TYPE_CHECKING:
+    from engine.rag.embedder import Encoder
+    from engine.rag.vectors import VectorIndex
+
+
+class OpenIndex:
+    """An index on disk. It is `engine.rag.search.Searched`.
+
+    Arguments:
+        folder: of the index.
+        embedder: folder of the embedder, for queries; None: there is none, and search is by words alone.
+
+    Raises:
+        NotFound: the folder is no index.
+        InvalidInput: it is damaged.
+    """
+
+    def __init__(self, folder: Path, embedder: Path | None = None) -> None:
+        self.folder, self.embedder_path = folder, embedder
+        self.manifest: Manifest = read_manifest(folder)
+        self.name = folder.name if folder.name != "index" else f"{folder.parent.name}/{folder.name}"
+        for name, written in self.manifest.files.items():
+            file = folder / name
+            if not file.is_file() or file.stat().st_size != written["bytes"]:
+                raise InvalidInput(
+                    f"{name} is missing or cut off.", hint="Build it again, or copy it whole.", where=str(folder)
+                )
+        self.segments = [Segment(folder / Names.segment(number)) for number in self.manifest.segments]
+        self._starts = [0]
+        documents = [0]
+        for segment in self.segments:
+            self._starts.append(self._starts[-1] + len(segment))
+            documents.append(documents[-1] + len(segment.documents))
+        if self._starts[-1] != self.manifest.counts.chunks:
+            raise InvalidInput("its segments are not those of its manifest.", where=str(folder))
+        self.document_of: NDArray[np.int32] = np.concatenate(
+            [segment.document_of + start for segment, start in zip(self.segments, documents, strict=False)]
+            or [np.empty(0, dtype=np.int32)]
+        ).astype(np.int32)
+        self.documents: Sequence[Kept] = _Documents(self.segments, documents)
+        self.removed: NDArray[np.int64] = np.load(folder / self._names.removed, allow_pickle=False)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @property
+    def _names(self) -> Names:
+        return self.manifest.names()
+
+    @property
+    def embedder(self) -> EmbedderIdentity | None:
+        """What made the vectors."""
+        used = self.manifest.embedder
+        return EmbedderIdentity(used.name, used.fingerprint) if used is not None else None
+
+    @cached_property
+    def vectors(self) -> VectorIndex | None:
+        """The vectors, searchable."""
+        return self.load_vectors()
+
+    def load_vectors(self, *, writable: bool = False) -> VectorIndex | None:
+        """Return the vectors, if it has any; writable ones are in memory and can be added to."""
+        used, name = self.manifest.embedder, self._names.vectors
+        if used is None or self.manifest.vectors is None:
+            return None
+        from engine.rag.vectors import load
+
+        written = self.manifest.files[name]
+        return load(
+            self.folder / name,
+            rows_of(self.segments, used.dimension),
+            sha256=written["sha256"],
+            bytes=written["bytes"],
+            effort=self.manifest.vectors.effort,
+            writable=writable,
+        )
+
+    @cached_property
+    def lexical(self) -> LexicalIndex | None:
+        """The words, searchable."""
+        return open_lexical(self.folder / self._names.lexical) if self.manifest.lexical else None
+
+    def chunk(self, row: int) -> Chunk:
+        """Return a chunk."""
+        segment, within = self._at(row)
+        return segment.chunk(within)
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """Return a chunk's vector, float32 [dimension]."""
+        segment, within = self._at(row)
+        vectors = segment.vectors()
+        assert vectors is not None
+        return vectors[within]
+
+    def live_rows(self) -> NDArray[np.int64]:
+        """Return the rows that count, ascending."""
+        return np.setdiff1d(np.arange(len(self), dtype=np.int64), self.removed)
+
+    def load_encoder(self) -> Encoder:
+        """Load the embedder for queries.
+
+        Raises:
+            Refused: if its folder is not known here.
+            InvalidInput: if the folder is none.
+        """
+        used = self.manifest.embedder
+        assert used is not None
+        if self.embedder_path is None:
+            raise Refused(
+                f"searching by meaning needs the embedder {used.name}, and its folder is not known here.",
+                hint="Name it with --embedder FOLDER, or search by words with --mode lexical.",
+                where=str(self.folder),
+            )
+        from engine.rag.embedder import load_encoder
+
+        settings = Embedder(
+            path=str(self.embedder_path),
+            precision="fp32",  # a query is one short text: nothing is gained by less
+            batch_size=32,
+            query_prompt=used.query_prompt,
+            passage_prompt=used.passage_prompt,
+        )
+        return load_encoder(settings)
+
+    def _at(self, row: int) -> tuple[Segment, int]:
+        number = bisect.bisect_right(self._starts, row) - 1
+        return self.segments[number], row - self._starts[number]
+
+
+class _Documents(Sequence[Kept]):
+    """The documents of all segments."""
+
+    def __init__(self, segments: Sequence[Segment], starts: Sequence[int]) -> None:
+        self._segments, self._starts = segments, starts
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, number):  # type: ignore[no-untyped-def]
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        at = bisect.bisect_right(self._starts, int(number)) - 1
+        return self._segments[at].document(int(number) - self._starts[at])
+
+    def __iter__(self) -> Iterator[Kept]:
+        return (segment.document(number) for segment in self._segments for number in range(len(segment.documents)))
+
+
+def open_index(folder: Path, embedder: Path | None = None) -> OpenIndex:
+    """Open an index. embedder: folder of its embedder on this machine; None: where the build found it, if it is there.
+
+    Raises:
+        NotFound, InvalidInput: see OpenIndex.
+    """
+    return OpenIndex(folder, embedder if embedder is not None else _built_with(folder))
+
+
+def open_searcher(folder: Path, embedder: Path | None = None) -> Searcher:
+    """Open an index to search it (see `open_index`)."""
+    return Searcher(open_index(folder, embedder))
+
+
+def _built_with(folder: Path) -> Path | None:
+    """Return the embedder's folder as the index's provenance tells it, if it is on this machine."""
+    from engine.job import provenance
+
+    document = provenance.read(folder)
+    spec = document.get("spec") if document is not None else None
+    embedder = spec.get("embedder") if isinstance(spec, dict) else None
+    path = Path(embedder["path"]) if isinstance(embedder, dict) and "path" in embedder else None
+    return path if path is not None and path.is_dir() else None

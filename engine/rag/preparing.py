@@ -1,0 +1,104 @@
+"""From documents to a segment of chunks: read, cut, leave out copies, and tell of everything that was left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.rag.chunking import chunk_documents
+from engine.rag.duplicates import Duplicates
+from engine.rag.reading.documents import read_documents
+from engine.rag.records import Chunk, Document, Rejected
+from engine.rag.segments import Kept, SegmentWriter
+from engine.rag.tokens import TokenCounter
+from engine.spec.rag import Chunking, Corpus
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What was read and what came of it."""
+
+    documents: int = 0  # that have chunks
+    chunks: int = 0
+    duplicates: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Preparation:
+    """One pass over a corpus.
+
+    Arguments:
+        corpus, chunking: as the spec says.
+        counter: of tokens.
+        told: called with the counts so far, after each document.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        chunking: Chunking,
+        counter: TokenCounter,
+        told: Callable[[Prepared], None] = lambda _: None,
+    ) -> None:
+        self._corpus, self._chunking, self._counter = corpus, chunking, counter
+        self._told = told
+        self._pending: dict[str, Kept] = {}  # read, and not yet cut
+        self.prepared = Prepared()
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents of the corpus."""
+        yield from read_documents(self._corpus, self.prepared.rejected.append)
+
+    def write(self, documents: Iterable[Document], folder: Path, duplicates: Duplicates) -> Prepared:
+        """Write the segment of some documents to a new folder.
+
+        duplicates: knows the chunks that are there already. Documents of which nothing is left are rejected.
+        """
+        with SegmentWriter(folder) as segment:
+            begun: str | None = None
+            for chunk in chunk_documents(self._noted(documents), self._chunking, self._counter):
+                if chunk.document not in self._pending and chunk.document != begun:
+                    raise ValueError(f"chunks of {chunk.document} come twice")
+                original = duplicates.add(chunk)
+                if original is not None:
+                    self.prepared.duplicates += 1
+                    continue
+                if chunk.document != begun:
+                    begun = chunk.document
+                    self._leave_out(before=begun)
+                    segment.begin(self._pending.pop(begun))
+                    self.prepared.documents += 1
+                    self._told(self.prepared)
+                segment.add(chunk)
+                self.prepared.chunks += 1
+            self._leave_out(before=None)
+        return self.prepared
+
+    def _noted(self, documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            self._pending[document.id] = Kept.of(document)
+            yield document
+
+    def _leave_out(self, before: str | None) -> None:
+        """Reject the documents that were read before this one and left no chunk: all of theirs are copies."""
+        for identity in list(self._pending):
+            if identity == before:
+                break
+            kept = self._pending.pop(identity)
+            self.prepared.rejected.append(Rejected(kept.source, "has nothing that other documents do not have"))
+
+
+def write_rejects(rejected: Sequence[Rejected], file: Path) -> None:
+    """Write a line of JSON for everything that was left out."""
+    lines = (json.dumps({"place": one.place, "reason": one.reason}, ensure_ascii=False) for one in rejected)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def duplicates_of(chunks: Iterable[Chunk], near: float | None) -> Duplicates:
+    """Return what knows some chunks."""
+    known = Duplicates(near)
+    for chunk in chunks:
+        known.add(chunk)
+    return known
