@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "demo:demo",
     "demo-cluster": "demo_cluster:demo_cluster",
     "dispatcher": "dispatcher:dispatcher",
+    "eval": "eval:evaluate",
     "export": "export:export",
     "launch": "launch:launch",
     "logs": "logs:logs",

@@ -138,7 +138,7 @@ def _tokenizer(folder: Path | None, settings: Any, read: Data | PreferenceData |
     try:
         from engine.data.templates import set_template
         from engine.data.tokenizers import train_tokenizer
-        from engine.train.models import load_tokenizer, require_model_folder
+        from engine.generate.models import load_tokenizer, require_model_folder
 
         if folder is not None:
             require_model_folder(folder)

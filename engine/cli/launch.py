@@ -51,7 +51,6 @@ def launch(
     from engine.dispatch.inputs import made_elsewhere
     from engine.dispatch.lifecycle import ensure_running
     from engine.spec.loading import load_spec
-    from engine.spec.models import require_launchable
     from engine.spec.resolve import input_paths, with_absolute_paths
     from engine.store import experiments
 
@@ -60,7 +59,6 @@ def launch(
     hosts = load_hostfile(hostfile) if hostfile is not None else None
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
-        require_launchable(spec, where=str(file))
         spec, awaited = pin_references(settings, spec, parents, str(file))
         if awaited:
             # What they will have made is looked up, and the plan made, when they have.

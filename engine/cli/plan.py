@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ from engine.errors import InvalidInput, NotFound, Refused
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile
     from engine.dispatch.placement import Seat
-    from engine.spec.models import PreferenceData, TrainedSpec
+    from engine.plan.corpus import IndexPlan
+    from engine.plan.place import Place
+    from engine.spec.models import AnySpec, Kind, PreferenceData, TrainedSpec
 
 _COUNTED = (".jsonl", ".json", ".csv", ".tsv")  # rows of other files are not counted without what reads them
 _PORT = 29500  # where torchrun's ranks meet
@@ -57,30 +59,33 @@ def plan(
 ) -> int:
     """What the spec FILE will need: memory a GPU, ZeRO stage, batch, disk, time. Ends with 4 if it does not fit."""
     from engine.cluster.hostfile import load_hostfile, local_hostfile
+    from engine.plan.corpus import plan_index
     from engine.plan.reading import plan_run
     from engine.spec.loading import load_spec
-    from engine.spec.models import TrainedSpec
+    from engine.spec.models import RagSpec, TrainedSpec
     from engine.spec.references import references_of
-    from engine.spec.resolve import paths_by_key, with_absolute_paths
+    from engine.spec.resolve import with_absolute_paths
 
     spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
     hosts = load_hostfile(hostfile) if hostfile is not None else local_hostfile()
     references = references_of(spec)
     spec, _ = look_up_references(settings, spec, hosts, str(file))
-    if not isinstance(spec, TrainedSpec):
-        raise Refused(f"experiments of kind {spec.kind} cannot be planned yet; sft, rm and ppo can.", where=str(file))
+    if not isinstance(spec, TrainedSpec | RagSpec):
+        raise Refused(f"experiments of kind {spec.kind} are not planned; sft, rm, ppo and rag are.", where=str(file))
     if like is not None and tokens_per_second is not None:
         raise InvalidInput("--like and --tokens-per-second both say how fast it is.", hint="Give one of them.")
     seats, where = seats_and_place(spec, hosts, gpu_memory)
+    if isinstance(spec, RagSpec):
+        pace, notes = _pace(settings, like, "chunks_per_second", where.ranks) if like is not None else (None, [])
+        index = plan_index(spec, where, chunks_per_second=pace)
+        commands = _commands(spec.kind, file, [*overrides, *_looked_up(spec, references)], hosts, seats)
+        return _print_index(settings, index, where, commands=commands, warnings=[*notes, *index.warnings])
     rows, notes = _rows(spec)
     if like is not None:
-        tokens_per_second, note = _throughput(settings, like, where.ranks)
+        tokens_per_second, note = _pace(settings, like, "tokens_per_second", where.ranks)
         notes += note
     planned = plan_run(spec, where, rows=rows, tokens_per_second=tokens_per_second)
-    # A job has no database to look references up in.
-    paths = paths_by_key(spec)
-    taken = [f"{key}={paths[key]}" for key in references]
-    commands = _commands(file, [*overrides, *taken], hosts, seats)
+    commands = _commands(spec.kind, file, [*overrides, *_looked_up(spec, references)], hosts, seats)
     if len(set(where.slots)) > 1:
         notes.append("The nodes have different slots: give torchrun on each node its own --nproc-per-node.")
     warnings = [*notes, *planned.warnings]
@@ -130,26 +135,52 @@ def _holds_a_pair_a_row(data: PreferenceData, file: Path) -> bool:
     return first is not None and any(all(key in first.values for key in keys) for keys in shapes)
 
 
-def _throughput(settings: Settings, reference: str, ranks: int) -> tuple[float, list[str]]:
-    """Return the median tokens per second of an experiment, and what is to be said about it. Raises NotFound."""
+def _print_index(
+    settings: Settings, index: IndexPlan, where: Place, *, commands: dict[str, str], warnings: Sequence[str]
+) -> int:
+    from engine.cli.plan_index import index_document, index_text
+
+    if settings.json:
+        print_json(index_document(index, where, warnings=warnings, commands=commands))
+    else:
+        click.echo(index_text(index, where, commands))
+        for sentence in warnings:
+            say(settings, f"warning: {sentence}")
+        for sentence in index.errors:
+            click.echo(f"error: {sentence}", err=True)
+    return 0 if index.fits else Refused.exit_code
+
+
+def _looked_up(spec: AnySpec, references: Iterable[str]) -> list[str]:
+    """Return settings for the keys that were references: a job has no database to look them up in."""
+    from engine.spec.resolve import paths_by_key
+
+    paths = paths_by_key(spec)
+    return [f"{key}={paths[key]}" for key in references]
+
+
+def _pace(settings: Settings, reference: str, name: str, ranks: int) -> tuple[float, list[str]]:
+    """Return the median of a metric of an experiment's pace, and what is to be said about it. Raises NotFound."""
     from engine.store import attempts, experiments, series
 
     store = settings.open_store()
     identity = experiments.resolve(store, reference)
-    measured = [
-        value for value in series.read(store, identity, "tokens_per_second").value if math.isfinite(value) and value > 0
-    ]
+    measured = [value for value in series.read(store, identity, name).value if math.isfinite(value) and value > 0]
     if not measured:
-        raise NotFound("it has measured no tokens_per_second.", where=identity)
+        raise NotFound(f"it has measured no {name}.", where=identity)
     newest = attempts.list_attempts(store, identity)[-1:]
     there = sum(int(row["slots"]) for attempt in newest for row in attempt.placement) or ranks
     notes = [f"{identity} ran on {there} ranks, this runs on {ranks}: the time is a guess."] if there != ranks else []
     return statistics.median(measured), notes
 
 
-def _commands(file: Path, overrides: Sequence[str], hosts: Hostfile, seats: Sequence[Seat]) -> dict[str, str]:
+def _commands(
+    kind: Kind, file: Path, overrides: Sequence[str], hosts: Hostfile, seats: Sequence[Seat]
+) -> dict[str, str]:
     """Return the commands that run the same without `engine launch`. The run directory must be shared by all nodes."""
-    job = ["engine.cli", "train", str(file.resolve()), "--run-dir", "run"]
+    from engine.dispatch.job import command_of
+
+    job = [*command_of(kind), str(file.resolve()), "--run-dir", "run"]
     for override in overrides:
         job += ["--set", override]
     slots = max(seat.slots for seat in seats)

@@ -11,21 +11,24 @@ from engine.dispatch.placement import Seat, world_size
 from engine.errors import Refused
 from engine.spec.models import AnySpec, Kind
 
-
 _RETRIEVAL = ("faiss-cpu", "sentence-transformers")
-# The program of each kind. -P: nothing that lies in the run directory is imported.
-_PROGRAMS = {
-    Kind.SIM: ("-P", "-m", "engine.cluster.simulation"),
-    Kind.RAG: ("-P", "-m", "engine.cli", "rag", "build"),
+_COMMANDS = {
+    Kind.SIM: ("engine.cluster.simulation",),
+    Kind.RAG: ("engine.cli", "rag", "build"),
+    Kind.EVAL: ("engine.cli", "eval"),
 }
-_TRAIN = ("-P", "-m", "engine.cli", "train")
+
+
+def command_of(kind: Kind) -> tuple[str, ...]:
+    """Return the module that runs a job of a kind, and its first arguments; the spec follows."""
+    return _COMMANDS.get(kind, ("engine.cli", "train"))
 
 
 def packages_of(kind: Kind) -> tuple[str, ...]:
     """Return what a node's Python must have, in one version on all nodes."""
     if kind is Kind.SIM:
         return ()
-    if kind is Kind.RAG:
+    if kind in (Kind.RAG, Kind.EVAL):
         return (*(name for name in PACKAGES if name != "deepspeed"), *_RETRIEVAL)
     return PACKAGES
 
@@ -56,6 +59,8 @@ def job_document(
         code: folder on this node with the `engine` package that runs; None: the one that its Python has.
         holder: what the leases of its slots say of who holds them.
     """
+    # -P: nothing that lies in the run directory is imported.
+    program = ["-P", "-m", *command_of(spec.kind)]
     return {
         "node": seat.index,
         "nodes": len(seats),
@@ -69,7 +74,7 @@ def job_document(
         "master_port": port,
         "threads": spec.placement.threads,
         "interface": node.interface,
-        "argv": [*_PROGRAMS.get(spec.kind, _TRAIN), "{run_dir}/spec.yaml", "--run-dir", "{run_dir}", "--attempt", str(attempt)],
+        "argv": [*program, "{run_dir}/spec.yaml", "--run-dir", "{run_dir}", "--attempt", str(attempt)],
         "code": code,
         "env": {},
     }

@@ -125,7 +125,9 @@ def _transformed(match: re.Match[str], dimension: int, found: dict[str, int]) ->
     else:
         width = int(match["groups"] or dimension)
         _raise(found, 0 if match["kind"] == "RR" else width, 0 if match["kind"] == "RR" else 64 * dimension)
-    return width, float(width * dimension * FLOAT)
+    # Of principal components, all are kept beside those that are used.
+    kept = dimension if match["kind"].startswith("PCA") else 0
+    return width, float((width + kept) * dimension * FLOAT)
 
 
 def _code(text: str, width: int, found: dict[str, int]) -> tuple[float | None, float, bool, bool]:
