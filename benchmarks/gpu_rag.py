@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,20 +21,26 @@ from typing import Any
 import numpy as np
 import torch
 
-WORDS = [f"word{number}" for number in range(5000)]
+WORDS = ["of", "is", *(f"word{number}" for number in range(5000))]
 
 
 def make_model(folder: Path) -> None:
     """Write a sentence-transformers folder: 6 layers, 384 wide, mean pooling, unit length."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     base = folder / "bert"
-    base.mkdir(parents=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (base / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    BertTokenizerFast(str(base / "vocab.txt")).save_pretrained(base)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    raw = Tokenizer(WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = Whitespace()
+    raw.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=256, **special).save_pretrained(base)
     torch.manual_seed(0)
     shape = BertConfig(
         vocab_size=len(vocabulary),
@@ -101,6 +110,36 @@ def main() -> None:
             best = min(seconds_of)
             print(f"{name:36s} {arguments.texts / best:9.0f} texts/s  (best of {len(seconds_of)}, {best:.2f} s)")
         print(f"GPU memory at most {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
+        whole_build(Path(scratch), model, texts)
+
+
+def whole_build(folder: Path, model: str, texts: list[str]) -> None:
+    """Build an index of the texts by the command, twice: whole, and killed and resumed; print pace and equality."""
+    rows = [json.dumps({"id": f"d{number}", "text": text}) for number, text in enumerate(texts)]
+    (folder / "documents.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    spec = {
+        "kind": "rag",
+        "corpus": {"path": "documents.jsonl", "near_duplicates": None},
+        "chunks": {"max_truncated": 1.0, "tokens": 250},
+        "embedder": {"path": model},
+    }
+    (folder / "spec.yaml").write_text(json.dumps(spec), encoding="utf-8")
+    command = [sys.executable, "-m", "engine.cli", "rag", "build", str(folder / "spec.yaml"), "--run-dir"]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])}
+    began = time.perf_counter()
+    subprocess.run([*command, str(folder / "whole")], check=True, env=environ, stderr=subprocess.DEVNULL)
+    print(f"engine rag build, start to end: {time.perf_counter() - began:.1f} s")
+    points = [json.loads(line) for line in (folder / "whole/metrics.jsonl").read_text().splitlines()]
+    told = {name: value for point in points if "metrics" in point for name, value in point["metrics"].items()}
+    print(json.dumps(told))
+    killed = subprocess.Popen([*command, str(folder / "killed")], env=environ, stderr=subprocess.DEVNULL)
+    while not list((folder / "killed").glob("work/blocks/*.npy")) and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    subprocess.run([*command, str(folder / "killed")], check=True, env=environ, stderr=subprocess.DEVNULL)
+    same = (folder / "killed/index/manifest.json").read_bytes() == (folder / "whole/index/manifest.json").read_bytes()
+    print(f"killed and resumed, the index is {'the same to the byte' if same else 'ANOTHER ONE'}")
 
 
 if __name__ == "__main__":
