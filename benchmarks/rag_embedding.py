@@ -176,8 +176,12 @@ def child(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def peak_bytes() -> float:
-    """Return the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    """Return the most memory that this process has held. What getrusage tells may be of the process it came from."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

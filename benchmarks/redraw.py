@@ -8,7 +8,7 @@ import time
 import numpy as np
 from machine import describe
 
-from tui.canvas.axis import Scale
+from engine.telemetry.axis import Scale
 from tui.canvas.frame import changed_spans
 from tui.canvas.plot import draw
 from tui.curves import Curve, Curves

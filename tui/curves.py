@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tui.canvas.smoothing import Floats
+from engine.telemetry.smoothing import Floats
 
 Integers = NDArray[np.int64]
 

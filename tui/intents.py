@@ -107,11 +107,9 @@ class Intents:
         from engine.dispatch.fitting import place_at, require_fit
         from engine.dispatch.placement import place
         from engine.spec.loading import load_spec
-        from engine.spec.models import require_launchable
         from engine.spec.resolve import input_paths, with_absolute_paths
 
         spec = with_absolute_paths(load_spec(request.recipe, request.overrides), request.recipe.resolve().parent)
-        require_launchable(spec, where=str(request.recipe))
         hosts = load_hostfile(request.hostfile) if request.hostfile else local_hostfile()
         spec, inputs, brought = self._look_up(spec, hosts)
         needed = [path for path in input_paths(spec) if str(path) not in brought] if request.hostfile is None else []

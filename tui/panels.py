@@ -1,70 +1,21 @@
-"""Which charts a run shows, in which order, and what stands in each."""
+"""What stands in each chart of a run; `engine.telemetry.charts` has which charts there are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.telemetry.axis import Scale
+from engine.telemetry.charts import EXACT, Panel, beside
 from engine.telemetry.metrics import unit_of
-from tui.canvas.axis import Scale
+from engine.telemetry.numbers import duration, exact, short
 from tui.canvas.charset import current
 from tui.canvas.frame import Ink, line_ink
-from tui.canvas.numbers import duration, exact, short
 from tui.canvas.plot import Line, Mark, Plot, Span, nearest_index
 from tui.curves import Curves, XMode
 
-Panel = tuple[str, ...]  # names of the series of one chart, the first one gives it its name
-
-_VERDICTS = ("hallucinated", "correct", "abstained")  # the last one is what the others leave
-_TRAINING: tuple[Panel, ...] = (
-    ("lr",),
-    ("grad_norm",),
-    ("tokens_per_second",),
-    ("seconds_per_step",),
-    ("memory_bytes",),
-)
-_BY_KIND: dict[str, tuple[Panel, ...]] = {
-    "sft": (("loss", "eval_loss"), *_TRAINING),
-    "rm": (("loss", "eval_loss"), ("accuracy", "eval_accuracy"), ("margin", "eval_margin"), *_TRAINING),
-    "ppo": (
-        ("score", "eval_score"),
-        ("kl",),
-        _VERDICTS,
-        ("entropy",),
-        ("response_length", "eval_response_length"),
-        ("value_loss",),
-        ("explained_variance",),
-        ("clip_fraction",),
-        ("tokens_per_second",),
-        ("kl_coef",),
-        ("policy_loss",),
-        ("eos_rate", "eval_eos_rate"),
-        ("repetition_rate",),
-        ("grad_norm", "value_grad_norm"),
-        ("lr",),
-        ("seconds_per_step",),
-        ("generate_seconds", "score_seconds", "train_seconds"),
-        ("memory_bytes",),
-    ),
-    "rag": (
-        ("chunks_per_second",),
-        ("tokens_per_second",),
-        ("recall@1", "recall@5", "recall@20"),
-        ("mrr@10", "ndcg@10"),
-        ("memory_bytes",),
-        ("chunks",),
-        ("index_recall@10",),
-        ("bytes",),
-        ("query_seconds",),
-        ("documents",),
-        ("tokens",),
-    ),
-}
-_FIRST = 6  # of a kind, before those of groups and terms: what fits onto a screen of 120 x 40
-_LAST = ("perplexity", "eval_perplexity", "samples_per_second", "tokens", "epoch")  # told by others already
-_EXACT = frozenset({"lr", "kl_coef", "tokens", "epoch", "chunks", "documents"})  # set or counted, not measured: nothing to smooth
 SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
@@ -81,33 +32,6 @@ class View:
         """Return the view `by` notches smoother."""
         at = SMOOTHING_STEPS.index(self.smoothing) + by
         return replace(self, smoothing=SMOOTHING_STEPS[min(max(at, 0), len(SMOOTHING_STEPS) - 1)])
-
-
-def panels(kind: str, names: Iterable[str]) -> list[Panel]:
-    """Return the charts of a run that logged the series `names`: those of its kind first, then the rest.
-
-    After its first `_FIRST` charts come those of NAME/GROUP: the verdicts on each group of questions together, and each
-    term of the reward, in training and on held-out prompts.
-    """
-    left = set(names)
-    chosen: list[Panel] = []
-    told = _BY_KIND.get(kind, (("loss", "eval_loss"), *_TRAINING))
-    for panel in (*told[:_FIRST], *_of_groups(left), *told[_FIRST:]):
-        present = tuple(name for name in panel if name in left)
-        if present:
-            chosen.append(present)
-            left -= set(present)
-    rest = sorted(left, key=lambda name: (_LAST.index(name) if name in _LAST else -1, name))
-    return [*chosen, *((name,) for name in rest)]
-
-
-def _of_groups(names: Iterable[str]) -> Iterator[Panel]:
-    told = sorted(name.partition("/")[::2] for name in names if "/" in name)
-    for base, group in told:
-        if base == _VERDICTS[0]:
-            yield tuple(f"{verdict}/{group}" for verdict in _VERDICTS)
-        elif base == "reward":
-            yield f"reward/{group}", f"eval_reward/{group}"
 
 
 def plot(
@@ -137,7 +61,7 @@ def plot(
         x, y = curves.x(name, view.mode), curves.series[name].value
         # a few evaluations are points, not noise to smooth away
         sparse = y.size < 100 and (color > 0 or 2 * y.size <= longest)
-        lines.append(Line(name, x, y, color, 0.0 if sparse or name in _EXACT else view.smoothing))
+        lines.append(Line(name, x, y, color, 0.0 if sparse or name in EXACT else view.smoothing))
     places = curves.x_of_steps([step for step, _ in marks], view.mode)
     return Plot(
         lines=lines,
@@ -165,7 +89,7 @@ def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line], targ
     ]
     for color, (line, at, step) in enumerate(zip(lines, places, steps, strict=True)):
         marker = f"  {current().markers[color]} " if color else ""
-        name = _beside(line.name, panel[0]) if color else line.name
+        name = beside(line.name, panel[0]) if color else line.name
         spans += [(marker, line_ink(color)), (f"{name} ", Ink.ASIDE if color else Ink.NAME)]
         if at is None or step is None:
             continue
@@ -180,14 +104,6 @@ def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line], targ
     if target is not None:
         spans += [("  ", Ink.ASIDE), (f"{current().level} target {short(target)}", Ink.MARK)]
     return spans
-
-
-def _beside(name: str, first: str) -> str:
-    """Return what is enough of a name beside that of a chart: of eval_loss beside loss "eval", without its group."""
-    if name.endswith(f"_{first}"):
-        return name.removesuffix(f"_{first}")
-    _, slash, group = first.partition("/")
-    return name.removesuffix(slash + group)
 
 
 def _aside(view: View, scale: Scale) -> list[Span]:

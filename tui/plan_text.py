@@ -11,8 +11,8 @@ from engine.plan.sizes import in_words
 from engine.spec.models import AnySpec, Kind, PpoSpec, PreferenceData, TrainedSpec
 from engine.spec.ppo import PromptData
 from engine.spec.sections import Data, Model
+from engine.telemetry.numbers import short
 from engine.telemetry.states import State
-from tui.canvas.numbers import short
 from tui.intents import Plan
 from tui.safe_text import visible
 from tui.theme import glyph

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from textual.content import Content
 
 from engine.telemetry.metrics import unit_of
+from engine.telemetry.numbers import duration, short
 from engine.telemetry.states import Desired, State
-from tui.canvas.numbers import duration, short
 from tui.safe_text import visible
 from tui.theme import STATE_COLORS, glyph
 from tui.wrapping import Line, wrapped
@@ -176,7 +176,7 @@ def _clock(seconds: float, now: float) -> str:
 
 
 def _metrics(experiment: Experiment) -> Iterator[Line]:
-    from tui.panels import panels
+    from engine.telemetry.charts import panels
 
     names = [name for panel in panels(experiment.kind, experiment.last) for name in panel]
     for name in names[:_MOST_METRICS]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from engine.telemetry.numbers import duration
 from engine.telemetry.states import State
 from tui.canvas.charset import current
-from tui.canvas.numbers import duration
 from tui.theme import glyph
 
 if TYPE_CHECKING:

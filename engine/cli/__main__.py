@@ -37,6 +37,7 @@ COMMANDS = {
     "priority": "bookkeeping:priority",
     "rag": "rag:rag",
     "rename": "bookkeeping:rename",
+    "report": "report:report",
     "restore": "bookkeeping:restore",
     "resume": "runs:resume",
     "samples": "measurements:samples",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import visible
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.data.examples import Example

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from engine.store.inputs import Input
 
 
-def look_up_references(settings: Settings, spec: AnySpec, hosts: Hostfile, where: str) -> tuple[AnySpec, list[Input]]:
+def look_up_references(
+    settings: Settings, spec: AnySpec, hosts: Hostfile, where: str, *, but: Collection[str] = ()
+) -> tuple[AnySpec, list[Input]]:
     """Return the spec with paths for its references, and what they mean; say so to people.
 
-    where: the file or experiment that has the spec, for errors.
+    Args:
+        settings: with the database.
+        spec: as it was written.
+        hosts: where it is to run.
+        where: the file or experiment that has the spec, for errors.
+        but: names in references that stay as they are.
 
     Raises:
         InvalidInput, NotFound, Refused: if they mean nothing.
@@ -28,7 +35,7 @@ def look_up_references(settings: Settings, spec: AnySpec, hosts: Hostfile, where
     from engine.spec.references import references_of
 
     try:
-        references = references_of(spec)
+        references = {key: each for key, each in references_of(spec).items() if each.name not in but}
         if not references:
             return spec, []
         if not settings.database.exists():
@@ -37,7 +44,7 @@ def look_up_references(settings: Settings, spec: AnySpec, hosts: Hostfile, where
                 f"{key} is {reference.text}, and there is no database to look it up in: {settings.database}.",
                 hint=f"Name one with --db PATH, or give a folder: --set {key}=FOLDER.",
             )
-        resolved, inputs = resolve_references(settings.open_store(), spec, hosts)
+        resolved, inputs = resolve_references(settings.open_store(), spec, hosts, but=but)
     except PlumblineError as error:
         error.where = error.where or where
         raise
@@ -46,7 +53,9 @@ def look_up_references(settings: Settings, spec: AnySpec, hosts: Hostfile, where
     return resolved, inputs
 
 
-def pin_references(settings: Settings, spec: AnySpec, after: Collection[str], where: str) -> tuple[AnySpec, list[str]]:
+def pin_references(
+    settings: Settings, spec: AnySpec, after: Collection[str], where: str, *, but: Collection[str] = ()
+) -> tuple[AnySpec, list[str]]:
     """Return the spec and the experiments that it must wait for, since they are still to make what it takes; say so.
 
     Args:
@@ -54,6 +63,7 @@ def pin_references(settings: Settings, spec: AnySpec, after: Collection[str], wh
         spec: as it was written.
         after: ids of experiments that it comes after anyway.
         where: the file that has the spec, for errors.
+        but: names in references that stay as they are.
 
     Raises:
         InvalidInput: if a reference is not of the form that they have.
@@ -64,7 +74,7 @@ def pin_references(settings: Settings, spec: AnySpec, after: Collection[str], wh
     try:
         if not references_of(spec) or not settings.database.exists():
             return spec, []
-        spec, awaited = pin_awaited(settings.open_store(), spec, after)
+        spec, awaited = pin_awaited(settings.open_store(), spec, after, but=but)
     except PlumblineError as error:
         error.where = error.where or where
         raise

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.inputs import look_up_references, pin_references
 from engine.cli.output import print_json, say
-from engine.cli.planning import refuse_what_cannot_run
+from engine.cli.readiness import Grounds, made_ready
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import Refused
+from engine.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
-    from engine.spec.models import AnySpec
-    from engine.store.inputs import Input
+    from engine.store.pipelines import Launch
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--hostfile", type=click.Path(path_type=Path), help="Where it runs (default: this machine, one slot).")
-@click.option("--name", help="Name of the experiment.")
+@click.option("--name", help="Name of the experiment, or of the pipeline.")
 @click.option("--tag", "tags", multiple=True, help="A tag.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
+@click.option("--only", multiple=True, metavar="STAGE", help="Of a pipeline, this stage, or a pattern of stages.")
+@click.option("--skip", multiple=True, metavar="STAGE", help="Of a pipeline, not this stage: an earlier run counts.")
 @click.option("--after", multiple=True, metavar="EXP", help="Start when this experiment has succeeded.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher ones begin first.")
 @click.option("--gpu-memory", metavar="SIZE", help="Memory of one GPU, for the plan (see engine plan).")
@@ -39,69 +39,106 @@ def launch(
     name: str | None,
     tags: tuple[str, ...],
     overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
     after: tuple[str, ...],
     priority: int,
     gpu_memory: str | None,
     force: bool,
     wait: bool,
 ) -> int:
-    """Queue the specs FILE… as experiments and print their ids."""
-    from engine.cluster.hostfile import load_hostfile, local_hostfile
-    from engine.cluster.snapshot import take_snapshot
-    from engine.dispatch.inputs import made_elsewhere
+    """Queue the specs, or the pipeline, FILE… as experiments and print their ids."""
+    from engine.cli.pipelines import launch_pipeline
+    from engine.cluster.hostfile import load_hostfile
     from engine.dispatch.lifecycle import ensure_running
-    from engine.spec.loading import load_spec
-    from engine.spec.resolve import input_paths, with_absolute_paths
+    from engine.spec.pipeline import names_pipeline
     from engine.store import experiments
 
-    specs: list[tuple[AnySpec, list[Input], list[str]]] = []
     parents = [experiments.resolve(settings.open_store(), reference) for reference in after]
     hosts = load_hostfile(hostfile) if hostfile is not None else None
+    grounds = Grounds(hosts, parents, gpu_memory, force)
+    launched: Launch | None = None
+    if any(names_pipeline(file) for file in files):
+        if len(files) > 1:
+            raise InvalidInput("a pipeline is launched by itself, not beside other files.", where=str(files[0]))
+        launched = launch_pipeline(
+            settings,
+            files[0],
+            grounds,
+            overrides=overrides,
+            name=name,
+            only=only,
+            skip=skip,
+            tags=tags,
+            priority=priority,
+        )
+        ids = list(launched.stages.values())
+    else:
+        if only or skip:
+            raise InvalidInput("--only and --skip name stages of a pipeline.", where=str(files[0]))
+        ids = _queued(settings, files, grounds, name=name, tags=tags, overrides=overrides, priority=priority)
+    ensure_running(settings.database)
+    if wait:
+        return _waited(settings, ids, launched)
+    if settings.json:
+        stages = {} if launched is None else {identity: stage for stage, identity in launched.stages.items()}
+        of = {} if launched is None else {"pipeline": str(launched)}
+        print_json([{"id": each} | ({"stage": stages[each]} if each in stages else {}) | of for each in ids])
+        return 0
+    click.echo("\n".join(ids))
+    followed = " ".join(ids) if launched is None else str(launched)
+    say(settings, f"engine watch {followed} follows; plumbline shows all.")
+    return 0
+
+
+def _queued(
+    settings: Settings,
+    files: tuple[Path, ...],
+    grounds: Grounds,
+    *,
+    name: str | None,
+    tags: tuple[str, ...],
+    overrides: tuple[str, ...],
+    priority: int,
+) -> list[str]:
+    """Queue an experiment for each file, and return their ids. If one cannot run, none is queued."""
+    from engine.cluster.snapshot import take_snapshot
+    from engine.spec.loading import load_spec
+    from engine.spec.resolve import with_absolute_paths
+    from engine.store import experiments
+
+    ready = []
     for file in files:
         spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
-        spec, awaited = pin_references(settings, spec, parents, str(file))
-        if awaited:
-            # What they will have made is looked up, and the plan made, when they have.
-            specs.append((spec, [], awaited))
-            continue
-        spec, inputs = look_up_references(settings, spec, hosts or local_hostfile(), str(file))
-        if hosts is None:
-            brought = made_elsewhere(settings.open_store(), inputs) if inputs else set()
-            missing = [str(path) for path in input_paths(spec) if str(path) not in brought and not path.exists()]
-            if missing:
-                raise Refused(f"needs {', '.join(missing)}, which is not there.", where=str(file))
-        if not force:
-            refuse_what_cannot_run(settings, spec, hosts or local_hostfile(), where=str(file), gpu_memory=gpu_memory)
-        specs.append((spec, inputs, []))
-
+        ready.append(made_ready(settings, spec, grounds, where=str(file)))
     store = settings.open_store(create=True)
     code = take_snapshot(store.objects_dir).sha256
-    ids = [
+    hosts = grounds.hosts
+    return [
         experiments.create(
             store,
-            spec,
+            each.spec,
             name=name,
             tags=tags,
             hostfile=str(hosts.path) if hosts is not None and hosts.path is not None else None,
             hostfile_text=hosts.text if hosts is not None else None,
-            after=[*parents, *awaited],
-            inputs=inputs,
+            after=[*grounds.after, *each.awaited],
+            inputs=each.inputs,
             priority=priority,
-            forced=force,
+            forced=grounds.force,
             code=code,
         )
-        for spec, inputs, awaited in specs
+        for each in ready
     ]
-    ensure_running(settings.database)
-    if wait:
-        from engine.cli.watch import watch_until_ended
 
-        if not settings.json:
-            click.echo("\n".join(ids))
-        return watch_until_ended(settings, store, ids)
-    if settings.json:
-        print_json([{"id": identity} for identity in ids])
-    else:
+
+def _waited(settings: Settings, ids: list[str], launched: Launch | None) -> int:
+    """Wait until all have ended, and return their outcome."""
+    from engine.cli.watch import watch_until_ended
+
+    if not settings.json:
         click.echo("\n".join(ids))
-        say(settings, f"engine watch {' '.join(ids)} follows; plumbline shows all.")
-    return 0
+    code = watch_until_ended(settings, settings.open_store(), ids)
+    if launched is not None and code not in (ExitCode.DONE, ExitCode.INTERRUPTED):
+        say(settings, f"engine resume {launched} goes on with what has not succeeded.")
+    return code

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.output import print_json_line, say, visible
+from engine.cli.output import print_json_line, say
 from engine.cli.settings import Settings
 from engine.errors import NotFound
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.store.attempts import Attempt

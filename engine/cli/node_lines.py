@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from engine.cli.output import visible
 from engine.cli.settings import Settings
+from engine.telemetry.visible import visible
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import click
 
 from engine.cli.settings import Settings
 from engine.telemetry.metrics import HEADLINE, METRICS
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
@@ -58,22 +59,6 @@ def say(settings: Settings, sentence: str) -> None:
     """A sentence for people, on stderr."""
     if not settings.quiet:
         click.echo(sentence, err=True)
-
-
-def visible(text: str) -> str:
-    """The text with every control and bidirectional character shown instead of obeyed; tabs stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_visible_character(character) for character in text)
-
-
-def _visible_character(character: str) -> str:
-    if character == "\t" or character.isprintable():
-        return character
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def _width(text: str) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import shlex
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +22,11 @@ from engine.errors import InvalidInput, NotFound, Refused
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile
     from engine.dispatch.placement import Seat
-    from engine.plan.corpus import IndexPlan
     from engine.plan.place import Place
-    from engine.spec.models import AnySpec, Kind, PreferenceData, TrainedSpec
+    from engine.spec.models import AnySpec, Kind, PreferenceData, RagSpec, TrainedSpec
 
 _COUNTED = (".jsonl", ".json", ".csv", ".tsv")  # rows of other files are not counted without what reads them
+PLANNED = ("sft", "rm", "ppo", "rag")  # kinds
 _PORT = 29500  # where torchrun's ranks meet
 
 
@@ -57,47 +58,96 @@ def plan(
     tokens_per_second: float | None,
     like: str | None,
 ) -> int:
-    """What the spec FILE will need: memory a GPU, ZeRO stage, batch, disk, time. Ends with 4 if it does not fit."""
+    """What the spec or pipeline FILE will need: memory, stage, batch, disk, time. Ends with 4 if it does not fit."""
     from engine.cluster.hostfile import load_hostfile, local_hostfile
-    from engine.plan.corpus import plan_index
-    from engine.plan.reading import plan_run
     from engine.spec.loading import load_spec
-    from engine.spec.models import RagSpec, TrainedSpec
+    from engine.spec.pipeline import names_pipeline
     from engine.spec.references import references_of
     from engine.spec.resolve import with_absolute_paths
 
-    spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
-    hosts = load_hostfile(hostfile) if hostfile is not None else local_hostfile()
-    references = references_of(spec)
-    spec, _ = look_up_references(settings, spec, hosts, str(file))
-    if not isinstance(spec, TrainedSpec | RagSpec):
-        raise Refused(f"experiments of kind {spec.kind} are not planned; sft, rm, ppo and rag are.", where=str(file))
     if like is not None and tokens_per_second is not None:
         raise InvalidInput("--like and --tokens-per-second both say how fast it is.", hint="Give one of them.")
+    hosts = load_hostfile(hostfile) if hostfile is not None else local_hostfile()
+    if names_pipeline(file):
+        if like is not None or tokens_per_second is not None:
+            told = "--like and --tokens-per-second say how fast one experiment is, and this is a pipeline of several."
+            raise InvalidInput(told, where=str(file))
+        from engine.cli.plan_pipeline import plan_stages
+
+        return plan_stages(settings, file, overrides, hosts, gpu_memory)
+    spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
+    references = references_of(spec)
+    spec, _ = look_up_references(settings, spec, hosts, str(file))
+    if spec.kind not in PLANNED:
+        raise Refused(f"experiments of kind {spec.kind} are not planned; sft, rm, ppo and rag are.", where=str(file))
     seats, where = seats_and_place(spec, hosts, gpu_memory)
+    commands = _commands(spec.kind, file, [*overrides, *_looked_up(spec, references)], hosts, seats)
+    found = page(settings, spec, where, commands=commands, tokens_per_second=tokens_per_second, like=like)
+    if settings.json:
+        print_json(found.document)
+    else:
+        show(settings, found)
+    return 0 if found.fits else Refused.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The plan of one experiment, for programs and for people."""
+
+    document: dict[str, Any]
+    text: str
+    warnings: Sequence[str]
+    errors: Sequence[str]
+    fits: bool
+
+
+def show(settings: Settings, found: Page) -> None:
+    """Print a plan for people."""
+    click.echo(found.text)
+    for sentence in found.warnings:
+        say(settings, f"warning: {sentence}")
+    for sentence in found.errors:
+        click.echo(f"error: {sentence}", err=True)
+
+
+def page(
+    settings: Settings,
+    spec: AnySpec,
+    where: Place,
+    *,
+    commands: Mapping[str, str],
+    tokens_per_second: float | None = None,
+    like: str | None = None,
+) -> Page:
+    """Return the plan of an experiment of a kind that is planned.
+
+    Args:
+        settings: with the database.
+        spec: its paths are absolute, its references looked up.
+        where: what its ranks have.
+        commands: that run the same without `engine launch`; may be none.
+        tokens_per_second: measured throughput of all ranks.
+        like: an experiment that has measured it.
+
+    Raises:
+        PlumblineError: if it cannot be planned on this machine.
+    """
+    from engine.plan.reading import plan_run
+    from engine.spec.models import RagSpec, TrainedSpec
+
     if isinstance(spec, RagSpec):
-        pace, notes = _pace(settings, like, "chunks_per_second", where.ranks) if like is not None else (None, [])
-        index = plan_index(spec, where, chunks_per_second=pace)
-        commands = _commands(spec.kind, file, [*overrides, *_looked_up(spec, references)], hosts, seats)
-        return _print_index(settings, index, where, commands=commands, warnings=[*notes, *index.warnings])
+        return _index_page(settings, spec, where, commands, like)
+    assert isinstance(spec, TrainedSpec)
     rows, notes = _rows(spec)
     if like is not None:
         tokens_per_second, note = _pace(settings, like, "tokens_per_second", where.ranks)
         notes += note
     planned = plan_run(spec, where, rows=rows, tokens_per_second=tokens_per_second)
-    commands = _commands(spec.kind, file, [*overrides, *_looked_up(spec, references)], hosts, seats)
-    if len(set(where.slots)) > 1:
+    if len(set(where.slots)) > 1 and commands:
         notes.append("The nodes have different slots: give torchrun on each node its own --nproc-per-node.")
     warnings = [*notes, *planned.warnings]
-    if settings.json:
-        print_json(as_document(spec, planned, where, warnings=warnings, commands=commands))
-    else:
-        click.echo(as_text(spec, planned, where, commands))
-        for sentence in warnings:
-            say(settings, f"warning: {sentence}")
-        for sentence in planned.errors:
-            click.echo(f"error: {sentence}", err=True)
-    return 0 if planned.fits else Refused.exit_code
+    document = as_document(spec, planned, where, warnings=warnings, commands=commands)
+    return Page(document, as_text(spec, planned, where, commands), warnings, planned.errors, planned.fits)
 
 
 def _rows(spec: TrainedSpec) -> tuple[int | None, list[str]]:
@@ -135,20 +185,15 @@ def _holds_a_pair_a_row(data: PreferenceData, file: Path) -> bool:
     return first is not None and any(all(key in first.values for key in keys) for keys in shapes)
 
 
-def _print_index(
-    settings: Settings, index: IndexPlan, where: Place, *, commands: dict[str, str], warnings: Sequence[str]
-) -> int:
+def _index_page(settings: Settings, spec: RagSpec, where: Place, commands: Mapping[str, str], like: str | None) -> Page:
     from engine.cli.plan_index import index_document, index_text
+    from engine.plan.corpus import plan_index
 
-    if settings.json:
-        print_json(index_document(index, where, warnings=warnings, commands=commands))
-    else:
-        click.echo(index_text(index, where, commands))
-        for sentence in warnings:
-            say(settings, f"warning: {sentence}")
-        for sentence in index.errors:
-            click.echo(f"error: {sentence}", err=True)
-    return 0 if index.fits else Refused.exit_code
+    pace, notes = _pace(settings, like, "chunks_per_second", where.ranks) if like is not None else (None, [])
+    index = plan_index(spec, where, chunks_per_second=pace)
+    warnings = [*notes, *index.warnings]
+    document = index_document(index, where, warnings=warnings, commands=commands)
+    return Page(document, index_text(index, where, commands), warnings, index.errors, index.fits)
 
 
 def _looked_up(spec: AnySpec, references: Iterable[str]) -> list[str]:

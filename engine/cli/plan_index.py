@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.output import duration, visible
+from engine.cli.output import duration
+from engine.cli.plan_report import launchers
 from engine.plan.sizes import in_words
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.plan.corpus import IndexPlan
@@ -44,9 +46,7 @@ def index_text(planned: IndexPlan, where: Place, commands: Mapping[str, str]) ->
     return "\n".join(
         [
             *(f"{label:<{width}}  {visible(value)}" for label, value in facts),
-            "",
-            "The same without engine launch, in a folder that all nodes share (torchrun: on each node):",
-            *(f"  {visible(command)}" for command in commands.values()),
+            *launchers(commands),
         ]
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.output import duration, number, table, visible
+from engine.cli.output import duration, number, table
 from engine.plan.memory import OVERHEAD, Amounts
 from engine.plan.sizes import in_words
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.plan.memory import Role
@@ -104,11 +105,15 @@ def as_text(spec: TrainedSpec, planned: RunPlan, where: Place, commands: Mapping
             *(f"{label:<{width}}  {visible(value)}" for label, value in facts),
             "",
             _parts(planned, "CPU worker" if where.on_cpu else "GPU"),
-            "",
-            "The same without engine launch, in a folder that all nodes share (torchrun: on each node):",
-            *(f"  {visible(command)}" for command in commands.values()),
+            *launchers(commands),
         ]
     )
+
+
+def launchers(commands: Mapping[str, str]) -> list[str]:
+    """Return the lines with the commands that run the same without `engine launch`, if there are any."""
+    told = "The same without engine launch, in a folder that all nodes share (torchrun: on each node):"
+    return ["", told, *(f"  {visible(command)}" for command in commands.values())] if commands else []
 
 
 def _facts(spec: TrainedSpec, planned: RunPlan, where: Place) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import print_json, visible
+from engine.cli.output import print_json
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import NotFound, Refused
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.evaluate.faithfulness.support import Support

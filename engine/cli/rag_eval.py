@@ -72,7 +72,8 @@ def evaluate(
         return
     click.echo(_page(measured))
     if len(measured) > 1:
-        best = max(measured, key=lambda quality: float(quality.scores[str(wanted[-1])].mean()))
+        names = list(measured[0].figures)  # by answers alone, not all that are wanted
+        best = max(measured, key=lambda quality: float(quality.scores[names[-1]].mean()))
         rows = [
             [
                 other.index,
@@ -83,7 +84,7 @@ def evaluate(
             if other is not best
         ]
         click.echo()
-        click.echo(table([f"{best.index}, {best.mode}, LESS", "", *(str(one).upper() for one in wanted)], rows))
+        click.echo(table([f"{best.index}, {best.mode}, LESS", "", *(name.upper() for name in names)], rows))
 
 
 def _page(measured: list[Quality]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import number, print_json, say, table, visible
+from engine.cli.output import number, print_json, say, table
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import RunFailed
+from engine.errors import InvalidInput, RunFailed
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.rag.manifest import Manifest
@@ -64,24 +64,22 @@ def show(settings: Settings, index: str, rejects: bool) -> None:
     from engine.cli.indexes import find_index
     from engine.job.durable import files_below
     from engine.rag.manifest import read_manifest
+    from engine.rag.preparing import read_rejects
 
     found = find_index(settings, index)
     manifest = read_manifest(found.folder)
     size = sum(file.stat().st_size for file in files_below(found.folder))
-    lines = (found.folder / manifest.names().rejects).read_text(encoding="utf-8").splitlines()
+    left_out = read_rejects(found.folder / manifest.names().rejects)
     if settings.json:
-        print_json({"index": str(found.folder), "bytes": size, "rejects": _json_lines(lines), **asdict(manifest)})
+        rejected = [asdict(one) for one in left_out]
+        print_json({"index": str(found.folder), "bytes": size, "rejects": rejected, **asdict(manifest)})
         return
     click.echo(table(["INDEX", str(found.folder)], _facts(manifest, size)))
-    if rejects and lines:
+    if rejects and left_out:
         click.echo()
-        click.echo(table(["LEFT OUT", "IT"], [[one["place"], one["reason"]] for one in _json_lines(lines)]))
-    elif lines:
-        say(settings, f"{len(lines)} inputs were left out; --rejects shows them.")
-
-
-def _json_lines(lines: list[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in lines]
+        click.echo(table(["LEFT OUT", "IT"], [[one.place, one.reason] for one in left_out]))
+    elif left_out:
+        say(settings, f"{len(left_out)} inputs were left out; --rejects shows them.")
 
 
 def _facts(manifest: Manifest, size: int) -> list[list[str]]:
@@ -121,10 +119,12 @@ def verify(settings: Settings, index: str) -> None:
     from engine.rag.opening import open_index
 
     found = find_index(settings, index)
-    problems = hash_again(found.folder)
-    if not problems:
-        opened = open_index(found.folder)
-        del opened
+    try:
+        problems = hash_again(found.folder)
+        if not problems:
+            open_index(found.folder)
+    except InvalidInput as error:
+        problems = [f"{error.where}: {error.message}"]
     if settings.json:
         print_json({"index": str(found.folder), "intact": not problems, "problems": problems})
     elif not problems:

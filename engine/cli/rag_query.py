@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import json_number, print_json, print_json_line, say, visible
+from engine.cli.output import json_number, print_json, print_json_line, say
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, PlumblineError
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.rag.records import Passage
@@ -97,8 +98,8 @@ class _Asking:
         self._settings, self._searcher, self._index, self._arguments = settings, searcher, index, arguments
         self._full = full
 
-    def ask(self, questions: Sequence[str]) -> None:
-        """Print what is found; several questions, as JSON, are a document a line."""
+    def ask(self, questions: Sequence[str], *, lines: bool = False) -> None:
+        """Print what is found. lines: as JSON, one document a line, which several questions are anyway."""
         began = time.perf_counter()
         found = self._searcher.search(list(questions), **self._arguments)
         seconds = time.perf_counter() - began
@@ -107,7 +108,7 @@ class _Asking:
                 document(self._index, question, passages, seconds / len(questions))
                 for question, passages in zip(questions, found, strict=True)
             ]
-            if len(documents) == 1:
+            if len(documents) == 1 and not lines:
                 print_json(documents[0])
             else:
                 for one in documents:
@@ -131,7 +132,7 @@ class _Asking:
             if not line.strip():
                 continue
             try:
-                self.ask([line.strip()])
+                self.ask([line.strip()], lines=True)
             except PlumblineError as error:
                 if not prompted:
                     raise

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.inputs import look_up_references, spec_to_edit
-from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table, visible
+from engine.cli.inputs import spec_to_edit
+from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table
+from engine.cli.readiness import looked_up
 from engine.cli.selection import matches
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import InvalidInput
-from engine.telemetry.states import Desired
+from engine.errors import InvalidInput, Refused
+from engine.telemetry.states import Desired, State
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
+    from engine.store.database import Store
     from engine.store.experiments import Experiment
     from engine.store.inputs import Input
 
@@ -118,13 +121,14 @@ def ls(settings: Settings, expression: str, sort: str, archived: bool) -> None:
 @global_options
 @pass_settings
 def stop(settings: Settings, references: tuple[str, ...], now: bool) -> None:
-    """Stop at the end of the step, with a checkpoint; or at once."""
+    """Stop at the end of the step, with a checkpoint; or at once. Of a pipeline, all that has not ended."""
     from engine.dispatch.lifecycle import ensure_running
     from engine.store import experiments
 
     store = settings.open_store()
-    ids = [experiments.resolve(store, reference) for reference in references]
-    for identity in ids:
+    ids = _each(store, references, lambda state: not state.ended, "has no stage that has not ended")
+    # What comes after others first: it is stopped, not given up since its parent was.
+    for identity in reversed(ids):
         experiments.set_desired(store, identity, Desired.STOP_NOW if now else Desired.STOP)
     ensure_running(settings.database)
     if settings.json:
@@ -139,27 +143,20 @@ def stop(settings: Settings, references: tuple[str, ...], now: bool) -> None:
 @global_options
 @pass_settings
 def resume(settings: Settings, references: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Begin a new attempt, from the last good checkpoint."""
-    from engine.cluster.hostfile import local_hostfile, parse_hostfile
+    """Begin a new attempt, from the last good checkpoint. Of a pipeline, all that ended without success."""
     from engine.dispatch.lifecycle import ensure_running
-    from engine.spec.loading import parse_spec
-    from engine.spec.resolve import with_absolute_paths
     from engine.store import experiments
-    from engine.store.inputs import inputs_of
 
     store = settings.open_store()
-    ids = [experiments.resolve(store, reference) for reference in references]
-    for identity in ids:
-        spec: AnySpec | None = None
-        inputs: list[Input] = []
-        if overrides:
-            text = experiments.spec_text(store, identity)
-            on_nodes = {taken.input.path for taken in inputs_of(store, identity)}
-            spec = with_absolute_paths(parse_spec(text, identity, overrides), Path.cwd(), but=on_nodes)
-            hosts_text = experiments.hostfile_text(store, identity)
-            hosts = local_hostfile() if hosts_text is None else parse_hostfile(hosts_text, identity)
-            spec, inputs = look_up_references(settings, spec, hosts, identity)
-        experiments.resume(store, identity, spec, inputs)
+    ids = _each(store, references, _ended_badly, "has no stage that failed or was stopped")
+    given = _settings_of_each(store, references, overrides)
+    changed = {identity: _changed(settings, store, identity, each) for identity, each in given.items() if each}
+    # What comes after others first: with these it is queued again in any case.
+    for identity in reversed(ids):
+        spec, inputs = changed.get(identity, (None, ()))
+        others = [other for other in experiments.resume(store, identity, spec, inputs) if other not in ids]
+        if others:
+            say(settings, f"{' and '.join(others)}, which never began for want of {identity}, will begin after it.")
     ensure_running(settings.database)
     if settings.json:
         print_json([{"id": identity} for identity in ids])
@@ -180,3 +177,72 @@ def clone(settings: Settings, reference: str, output: Path | None) -> None:
 
     store = settings.open_store()
     write_or_print(to_yaml(spec_to_edit(store, experiments.resolve(store, reference)), comments=True), output)
+
+
+def _ended_badly(state: State) -> bool:
+    return state.ended and state is not State.SUCCEEDED
+
+
+def _each(store: Store, references: Sequence[str], concerns: Callable[[State], bool], otherwise: str) -> list[str]:
+    """Return the experiments that references mean; of a pipeline those that are concerned, parents first.
+
+    otherwise: said of a pipeline of which none is.
+    """
+    from engine.store import experiments, pipelines
+
+    found: list[str] = []
+    for reference in references:
+        launch = pipelines.launch_meant(store, reference)
+        if launch is None:
+            found.append(experiments.resolve(store, reference))
+            continue
+        concerned = [each for each in launch.stages.values() if concerns(experiments.get(store, each).state)]
+        if not concerned:
+            raise Refused(f"{launch} {otherwise}.")
+        found += concerned
+    return list(dict.fromkeys(found))
+
+
+def _settings_of_each(store: Store, references: Sequence[str], overrides: Sequence[str]) -> dict[str, list[str]]:
+    """Return which settings are for which of the experiments that are resumed. Raises Refused for one that is not."""
+    from engine.spec.document import set_option
+    from engine.spec.models import Kind
+    from engine.spec.pipeline import deal
+    from engine.store import experiments, pipelines
+
+    given: dict[str, list[str]] = {}
+    for reference in references:
+        launch = pipelines.launch_meant(store, reference)
+        if launch is None:
+            given.setdefault(experiments.resolve(store, reference), []).extend(overrides)
+            continue
+        known = {stage: experiments.get(store, identity) for stage, identity in launch.stages.items()}
+        dealt = deal(overrides, {stage: Kind(each.kind) for stage, each in known.items()})
+        for stage, each in known.items():
+            if _ended_badly(each.state):
+                given.setdefault(each.id, []).extend(setting for setting, _ in dealt[stage])
+            elif own := [whole for setting, whole in dealt[stage] if setting != whole]:
+                raise Refused(
+                    f"stage {stage} of {launch} is {each.state}: it is not resumed.", where=set_option(own[0])
+                )
+    return given
+
+
+def _changed(
+    settings: Settings, store: Store, identity: str, overrides: Sequence[str]
+) -> tuple[AnySpec, Sequence[Input]]:
+    """Return the spec of an experiment with settings over it, and what it newly takes from others."""
+    from engine.cluster.hostfile import local_hostfile, parse_hostfile
+    from engine.spec.loading import parse_spec
+    from engine.spec.resolve import with_absolute_paths
+    from engine.store import experiments
+    from engine.store.dependents import parents_of
+    from engine.store.inputs import inputs_of
+
+    text = experiments.spec_text(store, identity)
+    on_nodes = {taken.input.path for taken in inputs_of(store, identity)}
+    spec = with_absolute_paths(parse_spec(text, identity, overrides), Path.cwd(), but=on_nodes)
+    hosts_text = experiments.hostfile_text(store, identity)
+    hosts = local_hostfile() if hosts_text is None else parse_hostfile(hosts_text, identity)
+    unmade = [parent for parent, state in parents_of(store, identity).items() if state is not State.SUCCEEDED]
+    return looked_up(settings, spec, hosts, where=identity, unmade=unmade)

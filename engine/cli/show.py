@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.inputs import made_by
-from engine.cli.output import in_order, iso_time, number, print_json, table, visible
+from engine.cli.output import in_order, iso_time, number, print_json, table
 from engine.cli.runs import as_document
 from engine.cli.settings import Settings, global_options, pass_settings
+from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.store.attempts import Contact

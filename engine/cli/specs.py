@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 @global_options
 @pass_settings
 def new(settings: Settings, kind: str, source: str | None, overrides: tuple[str, ...], output: Path | None) -> None:
-    """Print a complete, commented, valid spec of KIND (sft, rm, ppo, rag, eval, sim)."""
+    """Print a complete, commented, valid spec of KIND (sft, rm, ppo, rag, eval, sim), or a pipeline of specs."""
     from engine.spec import canonical, template
 
-    if source is None:
+    if kind == "pipeline":
+        if source is not None or overrides:
+            raise InvalidInput("a new pipeline is one to edit: it is made from nothing, and nothing of it is set.")
+        text = template.NEW_PIPELINE
+    elif source is None:
         text = template.new_spec(kind, overrides)
     else:
         spec = _spec_from(settings, source, overrides)
@@ -69,7 +74,7 @@ def write_or_print(text: str, output: Path | None) -> None:
 @global_options
 @pass_settings
 def validate(settings: Settings, files: tuple[Path, ...], overrides: tuple[str, ...]) -> int:
-    """Check specs (.yaml), hostfiles and data files; name line, key and nearest valid key."""
+    """Check specs and pipelines (.yaml), hostfiles and data files; name line, key and nearest valid key."""
     results = []
     for file in files:
         try:
@@ -94,11 +99,15 @@ def _validate(file: Path, overrides: tuple[str, ...]) -> str:
         raise InvalidInput("there is no such file.", where=str(file))
     if file.suffix in (".yaml", ".yml"):
         from engine.spec.loading import load_spec
-        from engine.spec.references import references_of
+        from engine.spec.pipeline import load_pipeline, names_pipeline
 
+        if names_pipeline(file):
+            pipeline = load_pipeline(file, overrides)
+            names = [stage.name for stage in pipeline.stages]
+            specs = [stage.spec for stage in pipeline.stages if stage.spec is not None]
+            return f"pipeline of {', '.join(names)}{_taking(*specs, but=names)}"
         spec = load_spec(file, overrides)
-        taken = dict.fromkeys(reference.text for reference in references_of(spec).values())
-        return f"{spec.kind} spec" + (f" that takes {', '.join(taken)}" if taken else "")
+        return f"{spec.kind} spec{_taking(spec)}"
     if file.suffix in (".jsonl", ".csv", ".parquet") or file.is_dir():
         from engine.data.sources import count_rows
 
@@ -108,3 +117,12 @@ def _validate(file: Path, overrides: tuple[str, ...]) -> str:
     hostfile = load_hostfile(file)
     nodes, slots = len(hostfile.nodes), sum(node.slots for node in hostfile.nodes)
     return f"hostfile, {nodes} node{'s' if nodes != 1 else ''}, {slots} slot{'s' if slots != 1 else ''}"
+
+
+def _taking(*specs: AnySpec, but: Collection[str] = ()) -> str:
+    """Say what specs take from experiments. but: names in references that are no experiments yet."""
+    from engine.spec.references import references_of
+
+    found = (reference for spec in specs for reference in references_of(spec).values())
+    taken = dict.fromkeys(reference.text for reference in found if reference.name not in but)
+    return f" that takes {', '.join(taken)}" if taken else ""

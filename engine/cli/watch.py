@@ -31,10 +31,11 @@ DISPATCHER_CHECK_SECONDS = 2.0
 @pass_settings
 def watch(settings: Settings, references: tuple[str, ...]) -> int:
     """Progress with loss, reward, KL and time left, until all have ended."""
-    from engine.store import experiments
+    from engine.store import pipelines
 
     store = settings.open_store()
-    return watch_until_ended(settings, store, [experiments.resolve(store, reference) for reference in references])
+    found = [identity for reference in references for identity in pipelines.meant(store, reference)]
+    return watch_until_ended(settings, store, list(dict.fromkeys(found)))
 
 
 class Reporter(Protocol):

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from engine.store.database import Store
 
 
-def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[AnySpec, list[Input]]:
+def resolve_references(
+    store: Store, spec: AnySpec, hosts: Hostfile, *, but: Collection[str] = ()
+) -> tuple[AnySpec, list[Input]]:
     """Return the spec with paths for its references, and what each of them means.
+
+    but: names in references that stay as they are.
 
     Raises:
         InvalidInput: if one is not of the form that references have.
@@ -27,7 +31,7 @@ def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[An
     """
     found: dict[str, Input] = {}
     for key, reference in references_of(spec).items():
-        if reference.text in found:
+        if reference.text in found or reference.name in but:
             continue
         try:
             taken = look_up(store, reference)
@@ -39,15 +43,21 @@ def resolve_references(store: Store, spec: AnySpec, hosts: Hostfile) -> tuple[An
     return with_paths(spec, {text: taken.path for text, taken in found.items()}), list(found.values())
 
 
-def pin_awaited(store: Store, spec: AnySpec, after: Collection[str] = ()) -> tuple[AnySpec, list[str]]:
+def pin_awaited(
+    store: Store, spec: AnySpec, after: Collection[str] = (), *, but: Collection[str] = ()
+) -> tuple[AnySpec, list[str]]:
     """Return the spec with the ids of experiments in references to what these are still to make, and these ids.
 
-    after: ids of experiments that it comes after anyway.
+    Args:
+        store: where they are looked up.
+        spec: as it was written.
+        after: ids of experiments that it comes after anyway.
+        but: names in references that stay as they are.
     """
     pinned: dict[str, str] = {}
     parents: list[str] = []
     for reference in references_of(spec).values():
-        parent = awaited(store, reference, after)
+        parent = None if reference.name in but else awaited(store, reference, after)
         if parent is not None:
             pinned[reference.text] = reference.of(parent)
             parents.append(parent)

@@ -19,7 +19,7 @@ from engine.dispatch.scheduling import Begin, GiveUp, NodeStanding, Queued, Runn
 from engine.dispatch.turns import turn_of
 from engine.errors import ExitCode, PlumblineError
 from engine.spec.models import AnySpec, SimSpec
-from engine.store import attempts, events, experiments
+from engine.store import attempts, dependents, events, experiments
 from engine.store.database import Store
 from engine.store.experiments import Experiment
 from engine.telemetry.states import State
@@ -80,7 +80,7 @@ class Line:
         self._waiting = waiting
         self.links = {self._nodes.link(node) for each in waiting.values() for node in each.nodes}
         standing = self._nodes.standing()
-        asked, parents = [], experiments.dependencies(self._store)
+        asked, parents = [], dependents.dependencies(self._store)
         for identity, each in by_id.items():
             if not self._away(queued[identity], each, standing, now):
                 asked.append(self._queued(queued[identity], each, parents))

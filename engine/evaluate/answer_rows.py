@@ -138,7 +138,7 @@ def retrieved(asked: Asked, read: Sequence[Given]) -> tuple[bool | None, float |
 
 
 def agreement(answer: str, samples: Sequence[str], abstentions: Sequence[str]) -> float | None:
-    """Return the share of drawn answers that say what the answer says; None: none drawn. All abstentions say the same."""
+    """Return the share of drawn answers that say what the answer says, as all abstentions do; None: none drawn."""
     if not samples:
         return None
 

@@ -16,22 +16,23 @@ from engine.job import durable
 from engine.job.board import Board
 from engine.job.runtime import Runtime
 
-_NEXT, _STOP, _ENDED, _POSTED = "next", "stop", "ended", "posted"
+_NEXT, _STOP, _ENDED, _POSTED, _DONE = "next", "stop", "ended", "posted", "done"
 
 Take = Callable[[int, list[Row]], None]  # called on rank 0 with each new piece, before it is kept
+Look = Callable[[int], None]  # called on each rank now and then, with the questions that are answered so far
 
 
 class Dealing:
     """The work of all ranks on the pieces of an evaluation. Each method is called by all ranks together.
 
     Arguments:
-        pieces: how many there are.
+        sizes: how many questions each piece has.
         folder: where each run directory keeps finished ones.
     """
 
-    def __init__(self, pieces: int, folder: Path, ranks: Runtime) -> None:
+    def __init__(self, sizes: Sequence[int], folder: Path, ranks: Runtime) -> None:
         self._folder, self._ranks, self._board = folder, ranks, Board("answers")
-        self._pieces = pieces
+        self._pieces = pieces = len(sizes)
         if ranks.is_folder_main:
             folder.mkdir(parents=True, exist_ok=True)
         ranks.barrier()
@@ -41,11 +42,11 @@ class Dealing:
         self._missing = [number for number in range(pieces) if number not in there]
         # What rank 0 lacks comes from the lowest rank that has it.
         self._owed = [number for number in own if not any(number in other for other in held[: ranks.rank])]
-        self._seen = 0
+        self._seen, self._done = 0, sum(sizes[number] for number in there)
         # On rank 0: all that is answered so far, by piece.
         self.rows = {number: self._read(number) for number in own} if ranks.is_main else {}
 
-    def work(self, answer: Callable[[int], list[Row]], stopping: Callable[[], bool], take: Take) -> bool:
+    def work(self, answer: Callable[[int], list[Row]], stopping: Callable[[], bool], take: Take, look: Look) -> bool:
         """Answer what is missing; return whether all is there then.
 
         Arguments:
@@ -61,7 +62,9 @@ class Dealing:
                 board.add(_STOP)
                 break
             number = self._missing[taken - 1]
+            look(self._done + board.read(_DONE))
             rows = answer(number)
+            board.add(_DONE, len(rows))
             if ranks.is_main:
                 self._keep(number, rows, take)
                 self._collect(take)
@@ -72,6 +75,7 @@ class Dealing:
         board.add(_ENDED)
         while board.read(_ENDED) < ranks.world_size:
             self._collect(take)
+            look(self._done + board.read(_DONE))
             board.pause()
         self._collect(take)
         complete: bool = ranks.from_main(len(self.rows) == self._pieces)

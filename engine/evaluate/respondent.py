@@ -49,11 +49,7 @@ class Respondent:
         self._network = load_causal(folder, self._tokenizer, precision=spec.model.precision, device=device)
         self._answerer = Answerer(self._network, self._tokenizer, folder)
         self._grading = grading_of(spec)
-        self._grounding = Grounding(
-            style=settings.style,
-            abstention=self._grading.abstentions[0],
-            template=Path(settings.prompt) if settings.prompt is not None else None,
-        )
+        self._grounding = grounding_of(spec)
         self._writing = Writing(
             max_response_length=settings.max_response_length,
             samples=settings.samples,
@@ -167,6 +163,15 @@ class Respondent:
 def grading_of(spec: EvalSpec) -> Grading:
     """Return how the answers of an evaluation are judged."""
     return Grading(spec.grading.abstentions, spec.grading.f1_from, spec.grading.abstain_below)
+
+
+def grounding_of(spec: EvalSpec) -> Grounding:
+    """Return how passages stand in the prompts of an evaluation."""
+    return Grounding(
+        style=spec.answers.style,
+        abstention=spec.grading.abstentions[0],
+        template=Path(spec.answers.prompt) if spec.answers.prompt is not None else None,
+    )
 
 
 def load_scorer(settings: SupportSettings, device: str) -> Scorer:

@@ -20,7 +20,7 @@ from engine.evaluate.answer_rows import CAUSES, Row
 from engine.evaluate.asking import Asked
 from engine.evaluate.calibration import BINS, risk_coverage
 from engine.evaluate.grounded import Grounding, grounding_figures
-from engine.evaluate.intervals import Ratio, bootstrap, mean_of
+from engine.evaluate.intervals import Interval, Ratio, bootstrap, mean_of, wilson
 from engine.evaluate.outcomes import OUTCOMES, Judged
 from engine.evaluate.panel import calibration_figures, figures
 
@@ -128,13 +128,22 @@ def _of_known(values: Sequence[float | None]) -> Ratio:
 
 
 def _part(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
-    counts = Counter(row.outcome for _, row in pairs)
-    intervals = bootstrap(ratios(pairs), seed=seed)
+    counts, found = Counter(row.outcome for _, row in pairs), ratios(pairs)
+    intervals = {name: _honest(one, found[name]) for name, one in bootstrap(found, seed=seed).items()}
     return {
         "questions": len(pairs),
         "counts": {outcome: counts[outcome] for outcome in OUTCOMES},
         "figures": {name: None if one is None else asdict(one) for name, one in intervals.items()},
     }
+
+
+def _honest(interval: Interval | None, ratio: Ratio) -> Interval | None:
+    """Return Wilson's interval for a rate of 0 or 1: all its resamples are alike, however few questions it is of."""
+    counted = ratio.denominators > 0
+    plain = np.isin(ratio.numerators[counted], (0.0, 1.0)).all() and (ratio.denominators[counted] == 1.0).all()
+    if interval is None or interval.low < interval.high or interval.value not in (0.0, 1.0) or not plain:
+        return interval
+    return wilson(int(ratio.numerators.sum()), int(counted.sum()))
 
 
 def _retrieval(pairs: Sequence[Pair], seed: int) -> dict[str, Any] | None:
@@ -151,7 +160,7 @@ def _calibration(pairs: Sequence[Pair], judged: Sequence[Judged]) -> dict[str, A
     confidence = np.array([one.confidence for one in told], dtype=np.float64)
     correct = np.array([one.outcome == "correct" for one in told], dtype=np.bool_)
     curve = risk_coverage(confidence, correct)
-    points = np.unique(np.linspace(0, curve.coverage.size - 1, CURVE_POINTS).astype(np.int64)) if told else []
+    points = np.unique(np.linspace(0, max(0, curve.coverage.size - 1), CURVE_POINTS).astype(np.int64))
     kinds: dict[str, Callable[[Row], float | None]] = {
         "probability": lambda row: row.probability,
         "per_token": lambda row: row.per_token,
@@ -172,7 +181,7 @@ def _calibration(pairs: Sequence[Pair], judged: Sequence[Judged]) -> dict[str, A
                 "coverage": float(curve.coverage[at]),
                 "risk": float(curve.risk[at]),
             }
-            for at in points
+            for at in points[: curve.coverage.size]
         ],
         "reliability": list(_bins(confidence, correct)),
     }

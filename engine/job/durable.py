@@ -41,6 +41,13 @@ def sync_folders(folder: Path) -> None:
     sync(folder)
 
 
+def sync_all(folder: Path) -> None:
+    """Sync a folder and all files and folders below it."""
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+    sync(folder)
+
+
 def replace_folder(new: Path, target: Path) -> None:
     """Rename `new` to `target`, in place of what was there; both lie in the same folder."""
     old = target.with_name(f".old-{target.name}")

@@ -25,6 +25,7 @@ _SCALAR = re.compile(r"SQ(?P<bits>4|6|8|fp16|bf16)")
 _PRODUCT = re.compile(r"PQ(?P<groups>\d+)(?:x(?P<bits>\d+))?(?P<fast>fsr?(?:_\d+)?)?(?:np)?")
 _REFINED = re.compile(r"RFlat|Refine\((?P<code>.+)\)")
 _BLOCK = 32
+_UNKNOWN = 65_536  # vectors to train an index on of which nothing is known
 _PAIRED = 2  # links of the lowest level of a graph are twice those of the others
 
 
@@ -38,7 +39,6 @@ class Factory:
     links: int = 0  # links of the graph over the vectors
     code_bytes: float | None = None  # of a vector in the index; None: a kind whose size is not known here
     refining_bytes: float = 0.0  # of the second, finer copy of a vector
-    exact: bool = False  # vectors are kept as they are
     coarse: bool = False  # product-quantised, without a finer copy
     fast: bool = False  # codes lie in blocks of 32 vectors, as the instructions of fast scan want
     needed: int = 0  # vectors, without which it cannot be trained
@@ -89,7 +89,9 @@ def parse_factory(text: str, dimension: int) -> Factory:
     elif parts and (graph := _GRAPH.fullmatch(parts[0])):
         links = int(graph["links"] or 32)
         parts = [graph["code"]] if graph["code"] else parts[1:] or ["Flat"]
-    code, books, exact, product = _code(parts[0], width, found) if len(parts) == 1 else (None, 0.0, False, False)
+    code, books, product = _code(parts[0], width, found) if len(parts) == 1 else (None, 0.0, False)
+    if code is None:
+        _raise(found, 0, _UNKNOWN)
     return Factory(
         text,
         lists,
@@ -97,7 +99,6 @@ def parse_factory(text: str, dimension: int) -> Factory:
         links,
         code,
         refining,
-        exact=exact and width == dimension,
         coarse=product and not refining,
         fast=len(parts) == 1 and "fs" in parts[0],
         needed=found["needed"],
@@ -130,15 +131,15 @@ def _transformed(match: re.Match[str], dimension: int, found: dict[str, int]) ->
     return width, float((width + kept) * dimension * FLOAT)
 
 
-def _code(text: str, width: int, found: dict[str, int]) -> tuple[float | None, float, bool, bool]:
-    """Return the bytes of a vector's code, those of its codebooks, and whether it is exact, and product-quantised."""
+def _code(text: str, width: int, found: dict[str, int]) -> tuple[float | None, float, bool]:
+    """Return the bytes of a vector's code, those of its codebooks, and whether it is product-quantised."""
     if text == "Flat":
-        return float(width * FLOAT), 0.0, True, False
+        return float(width * FLOAT), 0.0, False
     if scalar := _SCALAR.fullmatch(text):
         bits = {"fp16": 16, "bf16": 16}.get(scalar["bits"]) or int(scalar["bits"])
         if bits < 16:
             _raise(found, 1, 100_000)
-        return width * bits / 8, 2.0 * width * FLOAT, False, False
+        return width * bits / 8, 2.0 * width * FLOAT, False
     if product := _PRODUCT.fullmatch(text):
         groups, bits = int(product["groups"]), int(product["bits"] or 8)
         if groups < 1 or width % groups or not 1 <= bits <= 24:
@@ -147,7 +148,7 @@ def _code(text: str, width: int, found: dict[str, int]) -> tuple[float | None, f
                 hint=f"Write PQ{max(1, width // 4)}x4fs, for example: the groups must divide {width}.",
             )
         _raise(found, 2**bits, 256 * 2**bits)
-        return groups * bits / 8, float(2**bits * width * FLOAT), False, True
+        return groups * bits / 8, float(2**bits * width * FLOAT), True
     if text == "RaBitQ":
-        return width / 8 + 2 * FLOAT, float(width * FLOAT), False, True
-    return None, 0.0, False, False
+        return width / 8 + 2 * FLOAT, float(width * FLOAT), True
+    return None, 0.0, False

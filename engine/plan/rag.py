@@ -14,6 +14,7 @@ ONE_LEVEL_TO = 2_000_000  # vectors up to which the centres of the lists are com
 LARGE_LISTS = 65_536
 GRAPH_LINKS = 32  # of the graph over so many centres
 
+# English prose has about 5 (SQuAD, WordPiece), code and other languages fewer: rather too many chunks than too few.
 BYTES_PER_TOKEN = 4.0
 FILLED = 0.8
 CHUNKS_ASSUMPTION = f"{BYTES_PER_TOKEN:g} bytes a token, chunks {FILLED:.0%} full"
@@ -142,7 +143,7 @@ def _given(factory: Factory, rows: int, dimension: int, training_vectors: int | 
     warnings = []
     if factory.coarse:
         warnings.append(
-            f"{factory.text} keeps vectors so coarsely that neighbours are missed; measure its recall, or take SQ8"
+            f"codes of {factory.text} are so short that neighbours may be missed: look at its recall, or take SQ8"
         )
     if factory.lists and rows < _WELL_TRAINED * factory.lists:
         warnings.append(
@@ -158,7 +159,7 @@ def _chosen(text: str, reason: str, rows: int, dimension: int, training_vectors:
     wanted = max(training_vectors, factory.needed) if training_vectors else factory.wanted
     effort, name = None, ""
     if factory.lists:
-        effort, name = min(factory.lists, max(factory.lists // 32, 16), 128), "nprobe"
+        effort, name = min(factory.lists, max(factory.lists // 32, 32), 128), "nprobe"
     elif factory.links:
         effort, name = 64, "efSearch"
     return Choice(text, reason, effort, name, min(rows, wanted))

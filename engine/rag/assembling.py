@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,14 @@ class Parts:
     settings: Mapping[str, Any]  # see `settings_of`
     corpus: Sequence[Mapping[str, Any]]
     removed: NDArray[np.int64]  # rows that do not count, ascending
-    rejected: Sequence[Rejected]  # in this build or update
-    counts: Counts
+    rejected: Sequence[Rejected]  # of the build and all updates
+    counts: Counts  # of which `assemble` itself counts documents, chunks and what was removed and rejected
     embedder: EmbedderUsed | None
     index: IndexSettings
     seed: int
     segments: Sequence[int] = (0,)
     generation: int = 1
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # files that are there (see Manifest.write)
     threads: int | None = None  # that train and add vectors; None: faiss decides
 
 
@@ -111,7 +112,7 @@ def assemble(folder: Path, parts: Parts, *, earlier: Earlier | None = None) -> M
     np.save(folder / names.removed, parts.removed)
     write_rejects(parts.rejected, folder / names.rejects)
     if parts.index.lexical:
-        build_lexical((text for segment in segments for text in segment.texts()), folder / names.lexical)
+        build_lexical(_counting_texts(segments, parts.removed), folder / names.lexical)
     vectors = None
     if parts.embedder is not None:
         vectors = _vectors(folder / names.vectors, segments, parts, parts.embedder.dimension, earlier)
@@ -120,13 +121,37 @@ def assemble(folder: Path, parts: Parts, *, earlier: Earlier | None = None) -> M
         corpus=parts.corpus,
         segments=parts.segments,
         generation=parts.generation,
-        counts=replace(parts.counts, chunks=sum(map(len, segments)), removed=len(parts.removed)),
+        counts=replace(
+            parts.counts,
+            documents=_documents(segments, parts.removed),
+            chunks=sum(map(len, segments)),
+            removed=len(parts.removed),
+            rejected=len(parts.rejected),
+        ),
         embedder=parts.embedder,
         vectors=vectors,
         lexical=parts.index.lexical,
     )
-    manifest.write(folder)
+    manifest.write(folder, parts.known)
     return manifest
+
+
+def _counting_texts(segments: Sequence[Segment], removed: NDArray[np.int64]) -> Iterator[str | None]:
+    """Yield the text of each row, None where it does not count."""
+    dead = frozenset(removed.tolist())
+    rows = (text for segment in segments for text in segment.texts())
+    return (None if row in dead else text for row, text in enumerate(rows))
+
+
+def _documents(segments: Sequence[Segment], removed: NDArray[np.int64]) -> int:
+    """Return how many documents have rows which count."""
+    count = start = 0
+    for segment in segments:
+        counting = np.ones(len(segment), dtype=bool)
+        counting[removed[(removed >= start) & (removed < start + len(segment))] - start] = False
+        count += len(np.unique(segment.document_of[counting]))
+        start += len(segment)
+    return count
 
 
 def _vectors(
@@ -143,7 +168,7 @@ def _vectors(
             vectors.rows, dimension, factory=parts.index.factory, training_vectors=parts.index.training_vectors
         )
         index = build_vectors(vectors, choice, seed=parts.seed, threads=parts.threads)
-        used = VectorsUsed(choice.factory, choice.reason, choice.effort, None)
+        used = VectorsUsed(choice.factory, choice.reason, choice.effort, vectors.rows, None)
     save(index, file)
     recall = recall_against_exact(index, removed=parts.removed, sample=RECALL_QUERIES, seed=parts.seed)
     return replace(used, recall_at_10=recall if math.isfinite(recall) else None)
@@ -159,7 +184,7 @@ def rows_of(segments: Sequence[Segment], dimension: int) -> VectorRows:
 
     blocks = []
     for segment in segments:
-        found = segment.vectors()
+        found = segment.vectors
         if found is None or found.shape[1] != dimension:
             raise InvalidInput("is damaged: its vectors are missing.", where=str(segment.folder))
         blocks.append(found)

@@ -11,8 +11,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,12 @@ from engine.job.journal import Journal
 from engine.job.provenance import Origin
 from engine.job.runtime import Runtime, explained
 from engine.job.stopping import StopRequest
+from engine.plan.rag import choose_index
 from engine.rag.assembling import Parts, assemble, embedder_used, rejected_blind, settings_of, stand_in
 from engine.rag.calibration import Calibration
 from engine.rag.dealing import Dealing, Piece, Progress, pieces_of
 from engine.rag.duplicates import Duplicates
-from engine.rag.manifest import Counts, Manifest, Names
+from engine.rag.manifest import FILE, Counts, Manifest, Names
 from engine.rag.preparing import Preparation, Prepared
 from engine.rag.reading.digests import file_digests
 from engine.rag.records import Rejected
@@ -48,6 +50,8 @@ INDEX, WORK, PREPARED, BLOCKS = "index", "work", "work/prepared", "work/blocks"
 _MEET_SECONDS = 600
 _TELL_SECONDS = 1.0  # between points of a curve
 _TELL_READING_SECONDS = 10.0  # between words on how far reading is
+_REJECTED_TOLD = 50  # inputs in the event that tells of those left out; the index lists all
+_COUNTED_AT_ONCE = 4096  # chunks whose tokens are counted in one go
 _SMALLER = "Lower embedder.batch_size."
 
 # What a finished index is measured by: the index's folder in, metrics by name out.
@@ -70,6 +74,9 @@ def run(spec: RagSpec, run_dir: Path, attempt: int, measure: Measure | None = No
             journal.mark(0, "meet")
             ranks = folders.learned(run_dir, runtime.start(_MEET_SECONDS, trains=False))
             return _Build(spec, run_dir, ranks, journal, stop).run(measure)
+        except _Stopped:
+            journal.event("stopped", f"Stopped at chunk {journal.step} by {stop.signal}.", step=journal.step)
+            return ExitCode.INTERRUPTED
         except BaseException as error:
             journal.failed(error)
             raise
@@ -83,6 +90,10 @@ class _Ready:
     prepared: Prepared
     corpus: list[dict[str, Any]]
     truncated: int
+
+
+class _Stopped(BaseException):
+    """A signal came before there was anything to keep."""
 
 
 class _Build:
@@ -101,7 +112,7 @@ class _Build:
                 ready = self._prepared(encoder)
             self.board.post("prepared")
         else:
-            self.board.await_note("prepared")
+            self.board.await_note("prepared", self._look_whether_to_stop)
         folders.copy_from_main(self.run_dir / PREPARED, self.ranks)
         segment = Segment(self.run_dir / PREPARED / "segment")
         if encoder is None:
@@ -162,6 +173,7 @@ class _Build:
         files = [asdict(one) for one in file_digests(spec.corpus)]
         counter: TokenCounter = WordCounter() if encoder is None else encoder.counter()
         words = [files, settings_of(spec), counter.name, encoder.fingerprint if encoder is not None else None]
+        words.append(_base_digest(spec))
         key = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
         found = _read_ready(folder)
         if found is not None and found.key == key:
@@ -173,18 +185,23 @@ class _Build:
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(parents=True)
         preparation = Preparation(spec.corpus, spec.chunks, counter, self._tell_reading)
-        duplicates = Duplicates(spec.corpus.near_duplicates)
+        duplicates = Duplicates(spec.corpus.near_duplicates, making)
         prepared = preparation.write(preparation.documents(), making / "segment", duplicates)
         if not prepared.chunks:
             first = prepared.rejected[0] if prepared.rejected else None
             why = f"; {first.place} {first.reason}" if first else ""
             raise InvalidInput(f"there is no document that can be used{why}.", where=spec.corpus.path)
         segment = Segment(making / "segment")
+        if encoder is not None:  # before hours of embedding
+            index = spec.index
+            choose_index(
+                len(segment), encoder.dimension, factory=index.factory, training_vectors=index.training_vectors
+            )
         truncated = self._truncated(segment, encoder)
         ready = _Ready(key, prepared, files, truncated)
         self._reuse(segment, encoder, making)
         durable.write_json(making / "ready.json", asdict(ready))
-        durable.sync_folders(making)
+        durable.sync_all(making)
         durable.replace_folder(making, folder)
         self._tell_prepared(prepared)
         return ready
@@ -193,7 +210,11 @@ class _Build:
         """Count the chunks that the embedder would cut. Raises Refused if they are more than the spec allows."""
         if encoder is None:
             return 0
-        count = len(encoder.truncated(list(segment.texts())))
+        texts = segment.texts()
+        count = 0
+        while some := list(islice(texts, _COUNTED_AT_ONCE)):
+            self._look_whether_to_stop()
+            count += len(encoder.truncated(some))
         share, most = count / len(segment), self.spec.chunks.max_truncated
         if share > most:
             raise Refused(
@@ -213,9 +234,12 @@ class _Build:
         np.save(folder / "wanted.npy", wanted)
         np.save(folder / "taken.npy", taken)
 
-    def _tell_reading(self, prepared: Prepared) -> None:
+    def _look_whether_to_stop(self) -> None:
         if self.stop.requested:
-            raise KeyboardInterrupt
+            raise _Stopped
+
+    def _tell_reading(self, prepared: Prepared) -> None:
+        self._look_whether_to_stop()
         now = time.monotonic()
         if now - self.told_at >= _TELL_READING_SECONDS:
             self.told_at = now
@@ -224,11 +248,13 @@ class _Build:
     def _tell_prepared(self, prepared: Prepared) -> None:
         left_out = f"; {prepared.duplicates:,} copies left out" if prepared.duplicates else ""
         self.journal.event("read", f"Read {prepared.documents:,} documents, {prepared.chunks:,} chunks{left_out}.")
-        rejected = prepared.rejected
+        self._tell_rejected(prepared.rejected)
+
+    def _tell_rejected(self, rejected: Sequence[Rejected]) -> None:
         if rejected:
-            first = rejected[0]
-            message = f"{len(rejected):,} inputs were left out; the first: {first.place} {first.reason}."
-            self.journal.event("rejected", message, level=Level.WARNING, count=len(rejected))
+            told = [f"{one.place} {one.reason}" for one in rejected[:_REJECTED_TOLD]]
+            message = f"{len(rejected):,} inputs were left out; the first: {told[0]}."
+            self.journal.event("rejected", message, level=Level.WARNING, count=len(rejected), inputs=told)
 
     # ---- the vectors
 
@@ -310,7 +336,9 @@ class _Build:
         rejected, removed = list(ready.prepared.rejected), np.empty(0, dtype=np.int64)
         if encoder is not None:
             removed = self._move_vectors(target / VECTORS)
-            rejected += rejected_blind(segment, removed)
+            blind = rejected_blind(segment, removed)
+            self._tell_rejected(blind)
+            rejected += blind
         prepared = ready.prepared
         counts = Counts(
             documents=prepared.documents,
@@ -368,6 +396,14 @@ class _Build:
         self.journal.event(
             "finished", f"Finished: {step:,} chunks of {manifest.counts.documents:,} documents.", step=step
         )
+
+
+def _base_digest(spec: RagSpec) -> str | None:
+    """Return the SHA-256 of the manifest of the base: where its vectors lie is remembered."""
+    if spec.base is None:
+        return None
+    file = Path(spec.base) / FILE
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ SECONDS = 2.0  # after which nothing further is tried
 BATCH_TOKENS = {"cpu": (1024, 2048, 512, 4096), "cuda": (16384, 65536, 32768, 8192)}  # the first is the default
 _HALVES = {"cpu": ("bf16",), "cuda": ("fp16", "bf16")}
 _WORTH = 1.1  # how many times faster another choice must be
+_FEW_THREADS = 4
 _HOPELESS = 5.0  # how many times slower the first texts show it to be
 
 Vectors = NDArray[np.float32]
@@ -75,7 +76,7 @@ def calibrate(
 
     Half precision must be a tenth faster and keep every direction of the sample: cosine to fp32 at least .999. Another
     batch must be a tenth faster than the default. On a CPU processor time decides, which busy neighbours change little;
-    over batches only with one thread, since threads that wait use none.
+    over batches only with few threads, since threads that wait use none.
 
     Args:
         run: embeds the sample; its first call in a precision may be slower.
@@ -97,7 +98,9 @@ def calibrate(
 
     def rate(tokens: int) -> Trial:
         sample = run(precision, tokens, "all")
-        return Trial(precision, tokens, sample.tokens / (sample.work if threads == 1 else sample.seconds), 1.0)
+        return Trial(
+            precision, tokens, sample.tokens / (sample.work if threads <= _FEW_THREADS else sample.seconds), 1.0
+        )
 
     run(precision, default, "few")
     sizes = [rate(default)]

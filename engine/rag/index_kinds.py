@@ -8,7 +8,8 @@ from typing import Any
 from engine.rag.faiss_library import library
 from engine.rag.selection import Selection
 
-_REFINED = 4.0  # candidates of the coarse index for each that the finer copy is to find
+_COARSE = 8  # candidates to score for each that is wanted, where codes are short
+_REFINED = 8.0  # candidates of the coarse index for each that the finer copy is to find
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,9 @@ def kind_of(index: Any) -> Kind:
         base = kind_of(index.base_index)
         return Kind(base.filters, base.most_effort, 1)
     if isinstance(index, faiss.IndexPreTransform):
-        return kind_of(index.index)
+        inner = kind_of(index.index)
+        shortened = index.index.d < index.d
+        return Kind(inner.filters, inner.most_effort, _COARSE if shortened else inner.widening)
     if isinstance(index, faiss.IndexIVF):
         return Kind(True, index.nlist, _widening(faiss, index))
     if isinstance(index, faiss.IndexHNSW):
@@ -66,5 +69,5 @@ def _widening(faiss: Any, index: Any) -> int:
     if isinstance(index, (faiss.IndexFlat, faiss.IndexIVFFlat)):
         return 1
     if isinstance(index, (faiss.IndexScalarQuantizer, faiss.IndexIVFScalarQuantizer)):
-        return 2 if index.sq.code_size >= index.d else 8
-    return 8
+        return 2 if index.sq.code_size >= index.d else _COARSE
+    return _COARSE

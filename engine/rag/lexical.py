@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput, NotFound, Refused
+from engine.rag.arrays import load_array
 from engine.rag.terms import Analysis
 
 # Lucene's defaults (BM25Similarity).
@@ -32,6 +33,7 @@ B = 0.75
 # Of the files and of the way in which texts become terms: an index of another format is not read.
 _FORMAT = 1
 _SETTINGS = "settings.json"
+_AGAIN = "Build the index again."
 # Postings are sorted by term, then row. `terms` is the UTF-8 of all terms, sorted, one after the other.
 _ARRAYS = {
     "terms": np.uint8,
@@ -44,8 +46,10 @@ _ARRAYS = {
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]  # scores, descending; rows, ascending where scores are equal
 
 
-def build_lexical(texts: Iterable[str], folder: Path, analysis: Analysis | None = None) -> None:
+def build_lexical(texts: Iterable[str | None], folder: Path, analysis: Analysis | None = None) -> None:
     """Write the lexical index of texts, whose rows are their numbers, into a folder.
+
+    None takes a row and counts for nothing: the others score as they would without it.
 
     The same texts give the same bytes. Texts are read once; memory is about 25 bytes for each term of each text.
     """
@@ -53,8 +57,10 @@ def build_lexical(texts: Iterable[str], folder: Path, analysis: Analysis | None 
     ids: dict[str, int] = {}
     term_of, row_of, times = array("i"), array("i"), array("i")
     lengths = array("i")
+    count = 0
     for row, text in enumerate(texts):
-        terms = analysis.terms(text)
+        terms = analysis.terms(text) if text is not None else ()
+        count += text is not None
         lengths.append(len(terms))
         counts = Counter(terms)
         term_of.extend([ids.setdefault(term, len(ids)) for term in counts])
@@ -64,7 +70,7 @@ def build_lexical(texts: Iterable[str], folder: Path, analysis: Analysis | None 
     order = sorted(range(len(words)), key=words.__getitem__)
     rank = np.empty(len(words), np.int32)
     rank[order] = np.arange(len(words), dtype=np.int32)
-    arrays = _postings(rank[_int32(term_of)], _int32(row_of), _int32(times), _int32(lengths), len(words))
+    arrays = _postings(rank[_int32(term_of)], _int32(row_of), _int32(times), _int32(lengths), count)
     arrays["terms"] = np.frombuffer(b"".join(words[number] for number in order), np.uint8)
     arrays["term_starts"] = _starts(np.array([len(words[number]) for number in order], np.int64))
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,14 +81,18 @@ def build_lexical(texts: Iterable[str], folder: Path, analysis: Analysis | None 
 
 
 def _postings(
-    terms: NDArray[np.int32], rows: NDArray[np.int32], times: NDArray[np.int32], lengths: NDArray[np.int32], words: int
+    terms: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    times: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    count: int,
 ) -> dict[str, NDArray[Any]]:
-    """Return rows and scores by term. Postings come row by row."""
+    """Return rows and scores by term. Postings come row by row. count: of the rows that have a text."""
     order = np.argsort(terms, kind="stable")
     rows, times = rows[order], times[order]
-    frequencies = np.bincount(terms, minlength=words)
-    weights = np.log1p((len(lengths) - frequencies + 0.5) / (frequencies + 0.5))
-    mean = lengths.mean() if lengths.any() else 1.0
+    frequencies = np.bincount(terms)
+    weights = np.log1p((count - frequencies + 0.5) / (frequencies + 0.5))
+    mean = lengths.sum() / count if lengths.any() else 1.0
     saturation = K1 * (1 - B + B * lengths / mean)
     scores = np.repeat(weights, frequencies) * times / (times + saturation[rows])
     return {"posting_starts": _starts(frequencies), "rows": rows, "scores": scores}
@@ -123,7 +133,10 @@ class LexicalIndex:
             number = self._number(term.encode())
             if number is not None:
                 postings = slice(starts[number], starts[number + 1])
-                total[rows[postings]] += scores[postings] * np.float32(times)
+                found = rows[postings]
+                if len(found) and not 0 <= found.min() <= found.max() < self.rows:
+                    raise InvalidInput("the lexical index is damaged: a term is in rows that are none.", hint=_AGAIN)
+                total[found] += scores[postings] * np.float32(times)
         if allowed is not None:
             total[~allowed] = 0
         return best(total, k)
@@ -167,24 +180,15 @@ def open_lexical(folder: Path) -> LexicalIndex:
         if settings["format"] != _FORMAT:
             raise Refused(
                 f"this lexical index has format {settings['format']}, and this version reads {_FORMAT}.",
-                hint="Build the index again.",
+                hint=_AGAIN,
                 where=str(folder),
             )
         rows, analysis = int(settings["rows"]), Analysis(settings["language"])
-        arrays = {name: _mapped(folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items()}
+        arrays = {name: load_array(folder / f"{name}.npy", dtype) for name, dtype in _ARRAYS.items()}
         _check(arrays, rows)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(
-            f"the lexical index is damaged: {error}.", hint="Build the index again.", where=str(folder)
-        ) from error
+        raise InvalidInput(f"the lexical index is damaged: {error}.", hint=_AGAIN, where=str(folder)) from error
     return LexicalIndex(analysis, rows, arrays)
-
-
-def _mapped(file: Path, dtype: Any) -> NDArray[Any]:
-    values = np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-    if values.dtype != dtype or values.ndim != 1:
-        raise ValueError(f"{file.name} holds {values.dtype}{list(values.shape)}")
-    return values
 
 
 def _check(arrays: dict[str, NDArray[Any]], rows: int) -> None:

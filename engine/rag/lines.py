@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from engine.rag.arrays import load_array
 
 
 def offsets_file(file: Path) -> Path:
@@ -52,23 +52,32 @@ class Lines:
     """
 
     def __init__(self, file: Path) -> None:
+        self._path = file
+        self.offsets = load_array(offsets_file(file), np.int64)
         try:
-            self.offsets: NDArray[np.int64] = np.load(offsets_file(file), mmap_mode="r", allow_pickle=False)
             with file.open("rb") as content:
                 size = file.stat().st_size
                 self._content = mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         except (OSError, ValueError) as error:
             raise InvalidInput(f"is damaged: {error}.", where=str(file)) from error
-        if self.offsets.ndim != 1 or not len(self.offsets) or int(self.offsets[-1]) != size:
+        if not len(self.offsets) or int(self.offsets[-1]) != size:
             raise InvalidInput("is damaged: its length is not what was written.", where=str(file))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        values = json.loads(self._content[int(self.offsets[number]) : int(self.offsets[number + 1])])
-        assert isinstance(values, dict)
+        try:
+            values = json.loads(self._content[int(self.offsets[number]) : int(self.offsets[number + 1])])
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(number) from error
+        if not isinstance(values, dict):
+            raise self.damaged(number)
         return values
+
+    def damaged(self, number: int) -> InvalidInput:
+        """Return what to raise where a line does not hold what was written."""
+        return InvalidInput(f"line {number + 1} is damaged.", hint="Build the index again.", where=str(self._path))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[number] for number in range(len(self)))

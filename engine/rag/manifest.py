@@ -39,6 +39,7 @@ class VectorsUsed:
     factory: str
     reason: str  # why this one, one sentence
     effort: int | None  # lists or candidates that a search looks at; None: it looks at all
+    made_of: int  # vectors that it was chosen for and trained on; more may have come since
     recall_at_10: float | None  # share of the ten nearest that it finds, against exact search; None: not measured
 
 
@@ -46,12 +47,12 @@ class VectorsUsed:
 class Counts:
     """How many of what."""
 
-    documents: int
+    documents: int  # that have rows which count
     chunks: int  # rows, removed ones included
     removed: int  # rows that no longer count
-    rejected: int  # documents and rows that could not be used, of all builds and updates
-    duplicates: int  # chunks left out as copies
-    truncated: int  # chunks longer than the embedder reads
+    rejected: int  # documents and rows that could not be used, of the build and all updates
+    duplicates: int  # chunks left out as copies, of the build and all updates
+    truncated: int  # chunks longer than the embedder reads, of the build and all updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,15 @@ class Manifest:
         """Return where the files of this generation are."""
         return Names(self.generation)
 
-    def write(self, folder: Path) -> None:
-        """Commit: describe all files of the folder that belong to it and put the manifest in place, atomically."""
+    def write(self, folder: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Commit: describe all files of the folder that belong to it and put the manifest in place, atomically.
+
+        known: `files` of the manifest that this one follows. What it describes was not written anew and is not read
+        again, so that a file damaged since then stays one that differs.
+        """
         temporary = folder / f".tmp-{FILE}"
-        durable.write_json(temporary, {"format": FORMAT, **asdict(self), "files": described(folder, self)})
+        document = {"format": FORMAT, **asdict(self), "files": described(folder, self, known)}
+        durable.write_json(temporary, {**document, "sha256": _digest(document)})
         durable.sync_folders(folder)
         temporary.replace(folder / FILE)
         durable.sync(folder)
@@ -125,14 +131,23 @@ def belonging(folder: Path, manifest: Manifest) -> list[Path]:
     return sorted(found)
 
 
-def described(folder: Path, manifest: Manifest) -> dict[str, dict[str, Any]]:
-    """Return SHA-256 and size of each file of an index, by its path."""
-    listed = {}
+def described(folder: Path, manifest: Manifest, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return SHA-256 and size of each file of an index, by its path, after syncing those that are not `known`."""
+    listed: dict[str, Mapping[str, Any]] = {}
     for file in belonging(folder, manifest):
+        name = file.relative_to(folder).as_posix()
+        if name in known:
+            listed[name] = known[name]
+            continue
+        durable.sync(file)
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        listed[file.relative_to(folder).as_posix()] = {"sha256": digest, "bytes": file.stat().st_size}
+        listed[name] = {"sha256": digest, "bytes": file.stat().st_size}
     return listed
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -149,6 +164,8 @@ def read_manifest(folder: Path) -> Manifest:
         document = json.loads(file.read_text(encoding="utf-8"))
         if document.pop("format") != FORMAT:
             raise InvalidInput("was written by another version of Plumbline.", hint="Build it again.", where=str(file))
+        if document.pop("sha256") != _digest({"format": FORMAT, **document}):
+            raise InvalidInput("is damaged: it is not what was written.", hint="Build it again.", where=str(file))
         embedder, vectors = document["embedder"], document["vectors"]
         document["counts"] = Counts(**document["counts"])
         document["embedder"] = EmbedderUsed(**embedder) if embedder is not None else None

@@ -46,7 +46,7 @@ def marks_of(texts: Sequence[str], counter: TokenCounter) -> list[Marks]:
     """Return where the tokens of each text begin."""
     places: list[list[int]] = [[] for _ in texts]
     pieces = [(number, *span) for number, text in enumerate(texts) for span in _pieces(text)]
-    for (number, start, end), spans in zip(pieces, tokens_of(texts, pieces, counter), strict=True):
+    for (number, start, _), spans in zip(pieces, tokens_of(texts, pieces, counter), strict=True):
         text = texts[number]
         # Unicode's normal forms may swap marks above and below a letter, and so their tokens.
         found = sorted(start + first for first, last in spans if first < last)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InvalidInput, Refused
+from engine.errors import InvalidInput, NotFound, Refused
+from engine.rag.arrays import load_array
 from engine.rag.assembling import rows_of
 from engine.rag.lexical import LexicalIndex, open_lexical
 from engine.rag.manifest import Manifest, Names, read_manifest
@@ -60,7 +61,17 @@ class OpenIndex:
             or [np.empty(0, dtype=np.int32)]
         ).astype(np.int32)
         self.documents: Sequence[Kept] = _Documents(self.segments, documents)
-        self.removed: NDArray[np.int64] = np.load(folder / self._names.removed, allow_pickle=False)
+        self.document_starts: Sequence[int] = documents  # by segment: the number of its first document; all of them
+        self.removed: NDArray[np.int64] = np.array(load_array(folder / self._names.removed, np.int64))
+        ascend = (np.diff(self.removed) > 0).all()
+        if len(self.removed) and not (ascend and self.removed[0] >= 0 and self.removed[-1] < len(self)):
+            raise InvalidInput("is damaged: it names rows that are none.", where=str(folder / self._names.removed))
+        # Opened now: an update removes the files, and what is mapped stays.
+        self.lexical: LexicalIndex | None = (
+            open_lexical(folder / self._names.lexical) if self.manifest.lexical else None
+        )
+        if self.manifest.embedder is not None:
+            rows_of(self.segments, self.manifest.embedder.dimension)
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -97,11 +108,6 @@ class OpenIndex:
             writable=writable,
         )
 
-    @cached_property
-    def lexical(self) -> LexicalIndex | None:
-        """The words, searchable."""
-        return open_lexical(self.folder / self._names.lexical) if self.manifest.lexical else None
-
     def chunk(self, row: int) -> Chunk:
         """Return a chunk."""
         segment, within = self._at(row)
@@ -110,7 +116,7 @@ class OpenIndex:
     def vector(self, row: int) -> NDArray[np.float32]:
         """Return a chunk's vector, float32 [dimension]."""
         segment, within = self._at(row)
-        vectors = segment.vectors()
+        vectors = segment.vectors
         assert vectors is not None
         return vectors[within]
 
@@ -174,7 +180,14 @@ def open_index(folder: Path, embedder: Path | None = None) -> OpenIndex:
     Raises:
         NotFound, InvalidInput: see OpenIndex.
     """
-    return OpenIndex(folder, embedder if embedder is not None else _built_with(folder))
+    embedder = embedder if embedder is not None else _built_with(folder)
+    while True:
+        generation = read_manifest(folder).generation
+        try:
+            return OpenIndex(folder, embedder)
+        except (InvalidInput, NotFound):
+            if read_manifest(folder).generation == generation:
+                raise  # else an update has just taken the files away
 
 
 def open_searcher(folder: Path, embedder: Path | None = None) -> Searcher:

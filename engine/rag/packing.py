@@ -94,7 +94,7 @@ class _Packing:
         def difference(end: int) -> int:
             return abs(self._behind[end - 1] - self._before[first] - (self._behind[-1] - self._before[end]))
 
-        lowest = first + 1
+        lowest = max(first, covered) + 1
         fitting = [end for end in range(lowest, middle + 1) if self._behind[-1] - self._before[end] <= self._tokens]
         if not fitting:
             return [last_but_one, last]

@@ -107,9 +107,11 @@ def _cut(start: int, end: int, places: Iterator[int]) -> Iterator[Span]:
 
 def _is_within_word(text: str, place: int) -> bool:
     before, after = text[place - 1], text[place]
-    if unicodedata.category(after)[0] in "MC" or "\u200d" in (before, after) or "\U0001f3fb" <= after <= "\U0001f3ff":
+    if unicodedata.category(after)[0] == "M" or "\u200d" in (before, after) or "\U0001f3fb" <= after <= "\U0001f3ff":
         return True  # a mark, a joiner, a colour of skin: part of the character before
-    return before.isalnum() and after.isalnum() and not (_UNSPACED.match(before) or _UNSPACED.match(after))
+    if not (after.isalnum() and (before.isalnum() or unicodedata.category(before)[0] == "M")):
+        return False
+    return not (_UNSPACED.match(before) or _UNSPACED.match(after))
 
 
 def _between_blank_lines(text: str, start: int, end: int) -> Iterator[Span]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.errors import InvalidInput
 from engine.rag.chunking import chunk_documents
 from engine.rag.duplicates import Duplicates
 from engine.rag.reading.documents import read_documents
@@ -57,18 +58,18 @@ class Preparation:
         duplicates: knows the chunks that are there already. Documents of which nothing is left are rejected.
         """
         with SegmentWriter(folder) as segment:
-            begun: str | None = None
+            begun: Kept | None = None
             for chunk in chunk_documents(self._noted(documents), self._chunking, self._counter):
-                if chunk.document not in self._pending and chunk.document != begun:
-                    raise ValueError(f"chunks of {chunk.document} come twice")
+                kept = begun if begun is not None and begun.id == chunk.document else self._pending[chunk.document]
                 original = duplicates.add(chunk)
                 if original is not None:
                     self.prepared.duplicates += 1
+                    segment.leave_out(kept.id, kept.source, original)
                     continue
-                if chunk.document != begun:
-                    begun = chunk.document
-                    self._leave_out(before=begun)
-                    segment.begin(self._pending.pop(begun))
+                if kept is not begun:
+                    begun = kept
+                    self._leave_out(before=begun.id)
+                    segment.begin(self._pending.pop(begun.id))
                     self.prepared.documents += 1
                     self._told(self.prepared)
                 segment.add(chunk)
@@ -96,9 +97,18 @@ def write_rejects(rejected: Sequence[Rejected], file: Path) -> None:
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def duplicates_of(chunks: Iterable[Chunk], near: float | None) -> Duplicates:
-    """Return what knows some chunks."""
-    known = Duplicates(near)
+def read_rejects(file: Path) -> list[Rejected]:
+    """Return what `write_rejects` wrote. Raises InvalidInput if the file is damaged."""
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+        return [Rejected(**json.loads(line)) for line in lines if line]
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidInput("is damaged: not all of its lines can be read.", where=str(file)) from error
+
+
+def duplicates_of(chunks: Iterable[Chunk], near: float | None, folder: Path) -> Duplicates:
+    """Return what knows some chunks. folder: on a disk with room for what it remembers."""
+    known = Duplicates(near, folder)
     for chunk in chunks:
         known.add(chunk)
     return known

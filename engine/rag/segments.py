@@ -4,6 +4,7 @@
 |---|---|
 | `documents.jsonl`, `.npy` | a document a line: `id`, `title`, `source`, `metadata`, `sha256` of the text; offsets |
 | `chunks.jsonl`, `.npy` | a chunk a line: `id`, `start`, `end`, `heading`, `text`; offsets |
+| `copies.jsonl`, `.npy` | a chunk that was left out a line: `document`, its `source`, `of`, the id of what it copies |
 | `document_of.npy` | int32 [chunks], the document of each, counted from 0 within the segment |
 | `vectors.npy` | float32 [chunks, dimension], unit vectors; absent in an index of words alone |
 """
@@ -14,17 +15,20 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from engine.rag.arrays import load_array
 from engine.rag.lines import Lines, LineWriter
 from engine.rag.records import Chunk, Document, Scalar
 
-DOCUMENTS, CHUNKS, DOCUMENT_OF, VECTORS = "documents.jsonl", "chunks.jsonl", "document_of.npy", "vectors.npy"
+DOCUMENTS, CHUNKS, COPIES = "documents.jsonl", "chunks.jsonl", "copies.jsonl"
+DOCUMENT_OF, VECTORS = "document_of.npy", "vectors.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class SegmentWriter:
         folder.mkdir(parents=True)
         self._folder = folder
         self.documents, self.chunks = LineWriter(folder / DOCUMENTS), LineWriter(folder / CHUNKS)
+        self.copies = LineWriter(folder / COPIES)
         self._document_of = array("i")
 
     def __enter__(self) -> Self:
@@ -59,6 +64,7 @@ class SegmentWriter:
     def __exit__(self, *_: object) -> None:
         self.documents.__exit__()
         self.chunks.__exit__()
+        self.copies.__exit__()
         np.save(self._folder / DOCUMENT_OF, np.frombuffer(self._document_of, dtype=np.int32))
 
     def begin(self, document: Kept) -> None:
@@ -80,6 +86,10 @@ class SegmentWriter:
         )
         self._document_of.append(len(self.documents) - 1)
 
+    def leave_out(self, document: str, source: str, original: str) -> None:
+        """Write that a chunk of a document was left out as a copy of the chunk with the id `original`."""
+        self.copies.append({"document": document, "source": source, "of": original})
+
 
 class Segment:
     """A segment, memory-mapped.
@@ -91,45 +101,49 @@ class Segment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.documents, self.chunks = Lines(folder / DOCUMENTS), Lines(folder / CHUNKS)
-        self.document_of: NDArray[np.int32] = _load(folder / DOCUMENT_OF)
+        self.copies = Lines(folder / COPIES)
+        self.document_of: NDArray[np.int32] = load_array(folder / DOCUMENT_OF, np.int32)
         if len(self.document_of) != len(self.chunks):
             raise InvalidInput("is damaged: its files are not of one segment.", where=str(folder))
+        if len(self) and not 0 <= int(self.document_of.min()) <= int(self.document_of.max()) < len(self.documents):
+            raise InvalidInput("is damaged: it has rows of no document.", where=str(folder / DOCUMENT_OF))
 
     def __len__(self) -> int:
         return len(self.chunks)
 
     def document(self, number: int) -> Kept:
         """Return a document, counted from 0 within the segment."""
-        return Kept(**self.documents[number])
+        try:
+            return Kept(**self.documents[number])
+        except TypeError as error:
+            raise self.documents.damaged(number) from error
 
     def chunk(self, row: int) -> Chunk:
         """Return a chunk, counted from 0 within the segment."""
-        document: str = self.documents[int(self.document_of[row])]["id"]
-        return Chunk(document=document, **self.chunks[row])
+        document = self.document(int(self.document_of[row])).id
+        try:
+            return Chunk(document=document, **self.chunks[row])
+        except TypeError as error:
+            raise self.chunks.damaged(row) from error
 
     def text(self, row: int) -> str:
         """Return the text of a chunk."""
-        text: str = self.chunks[row]["text"]
+        text = self.chunks[row].get("text")
+        if not isinstance(text, str):
+            raise self.chunks.damaged(row)
         return text
 
     def texts(self) -> Iterator[str]:
         """Yield the texts of all chunks."""
-        return (values["text"] for values in self.chunks)
+        return map(self.text, range(len(self)))
 
+    @cached_property
     def vectors(self) -> NDArray[np.float32] | None:
-        """Return the vectors, float32 [chunks, dimension]; None if there are none."""
+        """The vectors, float32 [chunks, dimension]; None if there are none."""
         file = self.folder / VECTORS
         if not file.exists():
             return None
-        vectors: NDArray[np.float32] = _load(file)
-        if vectors.ndim != 2 or len(vectors) != len(self) or vectors.dtype != np.float32:
+        vectors = load_array(file, np.float32, 2)
+        if len(vectors) != len(self):
             raise InvalidInput("is damaged: it does not hold a vector for each chunk.", where=str(file))
         return vectors
-
-
-def _load(file: Path) -> NDArray[Any]:
-    try:
-        loaded: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"is damaged: {error}.", where=str(file)) from error
-    return loaded

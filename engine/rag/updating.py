@@ -7,29 +7,32 @@ longer belongs. Who has the index open goes on with the old files; a cut-off upd
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import NotFound, Refused
-from engine.job.provenance import FILE as PROVENANCE
+from engine.errors import NotFound, Refused, RunFailed
 from engine.plan.factories import parse_factory
 from engine.plan.rag import choose_index
 from engine.rag.assembling import Earlier, Parts, assemble, embedder_used, rejected_blind, stand_in
-from engine.rag.manifest import FILE, Manifest, Names, belonging, read_manifest
+from engine.rag.copies import Copying, bereft, copying_documents, told
+from engine.rag.manifest import Manifest, Names, belonging, read_manifest
 from engine.rag.opening import OpenIndex, open_index
-from engine.rag.preparing import Preparation, Prepared, duplicates_of
+from engine.rag.preparing import Preparation, Prepared, duplicates_of, read_rejects
 from engine.rag.reading.digests import FileDigest, file_digests
 from engine.rag.records import Document, Rejected
 from engine.rag.reuse import require_same_embedder, rows_with
 from engine.rag.segments import VECTORS, Kept, Segment, SegmentWriter
-from engine.rag.tokens import TokenCounter, WordCounter
+from engine.rag.tokens import WordCounter
 from engine.spec.rag import Chunking, Corpus, Embedder, IndexSettings
 
 if TYPE_CHECKING:
@@ -40,6 +43,12 @@ COMPACT_FROM = 0.25
 # From this many times the rows that the lists were trained for on, they are trained anew.
 RETRAIN_FROM = 2
 _LOCK, _MAKING = ".lock", ".tmp-segment"
+_AT_ONCE = 8192  # chunks that are embedded in one go
+_OWN = re.compile(
+    r"(segment|lexical)-\d{3,}|vectors-\d{3,}\.faiss|removed-\d{3,}\.npy|rejects-\d{3,}\.jsonl|\.(tmp|new)-.+"
+)
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,144 +87,224 @@ def update(
         NotFound: if the folder is no index, or has no document of an id to remove.
         InvalidInput: if it is damaged.
         Refused: if another update is running, nothing would be left, or the embedder is missing or another one.
+        RunFailed: if the folder cannot be written, as on a full disk; the index is as it was.
     """
-    with _locked(folder):
+    with _told_of_the_disk(folder), _locked(folder):
         _sweep(folder, read_manifest(folder))
-        index = open_index(folder, embedder)
-        documents = _Documents(index)
-        doomed = {documents.number(identity) for identity in remove}
-        change = _read(index, documents, add, doomed) if add is not None else _Change(Prepared(), frozenset(), 0)
-        return _commit(documents, change, doomed, _digests(index, add), compact)
+        change = _Change(open_index(folder, embedder), remove)
+        if add is not None:
+            change.read(add)
+        return change.commit(compact)
 
 
-class _Documents:
-    """The documents of an index that have chunks which count."""
+class _Change:
+    """What is to become of an index. New chunks are in the folder `.tmp-segment`, if there are any."""
 
-    def __init__(self, index: OpenIndex) -> None:
-        self.index = index
+    def __init__(self, index: OpenIndex, remove: Collection[str]) -> None:
+        self._index = index
         counting = np.zeros(len(index.documents), dtype=bool)
         counting[index.document_of[index.live_rows()]] = True
-        self.numbers = {one.id: number for number, one in enumerate(index.documents) if counting[number]}
+        # The documents that have rows which count.
+        self._numbers = {one.id: number for number, one in enumerate(index.documents) if counting[number]}
+        self._copying = copying_documents(index, self._numbers.values())
+        self._doomed = {self._number(identity) for identity in remove}
+        self._replaced: set[int] = set()
+        self._unchanged = 0
+        self._added: set[str] = set()  # ids of documents that were read
+        self._files: list[FileDigest] = []
+        self._prepared = Prepared()
 
-    def number(self, identity: str) -> int:
-        """Return the number of a document. Raises NotFound if there is none."""
-        if identity not in self.numbers:
-            raise NotFound(f"has no document {identity!r}.", where=str(self.index.folder))
-        return self.numbers[identity]
+    def _number(self, identity: str) -> int:
+        if identity not in self._numbers:
+            raise NotFound(f"has no document {identity!r}.", where=str(self._index.folder))
+        return self._numbers[identity]
 
-    def rows_of(self, numbers: Collection[int]) -> NDArray[np.int64]:
-        """Return the rows of some documents, ascending."""
-        return np.flatnonzero(np.isin(self.index.document_of, sorted(numbers))).astype(np.int64)
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return require_embedder(self._index)
+
+    def _staying(self) -> NDArray[np.int64]:
+        """Return the rows that count before and after."""
+        gone = np.isin(self._index.document_of, sorted(self._doomed | self._replaced))
+        return np.setdiff1d(self._index.live_rows(), np.flatnonzero(gone))
+
+    def read(self, add: Path) -> None:
+        """Read documents, and cut those that are new or others than before."""
+        index, settings = self._index, self._index.manifest.settings
+        corpus = Corpus.model_validate({**settings["corpus"], "path": str(add)})
+        self._files = file_digests(corpus)
+        counter = WordCounter() if index.manifest.embedder is None else self._encoder.counter()
+        preparation = Preparation(corpus, Chunking.model_validate(settings["chunks"]), counter)
+        lacking = {one.number for one in self._copying}
+        new: dict[str, Document] = {}
+        unsure: dict[int, str] = {}  # as before, and lacking chunks that copy others: they may be gone now
+        for document in preparation.documents():
+            self._added.add(document.id)
+            there = self._numbers.get(document.id)
+            if there is not None and there not in self._doomed:
+                if index.documents[there] != Kept.of(document):
+                    self._replaced.add(there)
+                elif there in lacking:
+                    unsure[there] = document.id
+                else:
+                    self._unchanged += 1
+                    continue
+            new[document.id] = document
+        lost = {one.number for one in bereft(index, self._copying, self._staying())}
+        for number, identity in unsure.items():
+            if number in lost:
+                self._replaced.add(number)
+            else:
+                self._unchanged += 1
+                del new[identity]
+        staying = (index.chunk(int(row)) for row in self._staying())
+        known = duplicates_of(staying, corpus.near_duplicates, index.folder)
+        self._prepared = preparation.write(new.values(), index.folder / _MAKING, known)
+
+    def commit(self, compact: bool) -> Updated:
+        """Write what is new, put the new manifest in place, and remove what does not belong to it."""
+        index, prepared = self._index, self._prepared
+        folder, manifest = index.folder, index.manifest
+        staying = self._staying()
+        rejected = [*prepared.rejected, *told(self._stranded(staying))]
+        if not len(staying) and not prepared.chunks:
+            raise self._nothing_left()
+        removed = np.setdiff1d(np.arange(len(index)), staying)
+        segments, number, embedded, truncated = list(manifest.segments), max(manifest.segments) + 1, 0, 0
+        new = Segment(folder / _MAKING) if prepared.chunks else None
+        if new is not None:
+            if manifest.embedder is not None:
+                embedded, blind = self._embed(new)
+                truncated = len(self._encoder.truncated(list(new.texts())))
+                removed = np.union1d(removed, blind + len(index))
+                rejected += rejected_blind(new, blind)
+            new.folder.rename(folder / Names.segment(number))
+            segments, number = [*segments, number], number + 1
+        rows = len(index) + prepared.chunks
+        if len(removed) >= rows:
+            raise self._nothing_left()
+        compacts = len(removed) > 0 and (compact or len(removed) >= COMPACT_FROM * rows)
+        parts = Parts(
+            settings=manifest.settings,
+            corpus=_united(manifest.corpus, map(asdict, self._files), key=lambda file: tuple(sorted(file.items()))),
+            removed=removed.astype(np.int64),
+            rejected=_united(read_rejects(folder / manifest.names().rejects), rejected, key=lambda one: one),
+            counts=replace(
+                manifest.counts,
+                duplicates=manifest.counts.duplicates + prepared.duplicates,
+                truncated=manifest.counts.truncated + truncated,
+            ),
+            embedder=manifest.embedder,
+            index=IndexSettings.model_validate(manifest.settings["index"]),
+            seed=int(manifest.settings["seed"]),
+            segments=segments,
+            generation=manifest.generation + 1,
+            known=manifest.files,
+        )
+        if compacts:
+            parts = self._compacted(parts, number)
+        made = assemble(folder, parts, earlier=None if compacts else _earlier(index, rows))
+        _sweep(folder, made)
+        there = {one.id for one in _documents_of(new)}
+        replaced = {index.documents[each].id for each in self._replaced}
+        return Updated(
+            added=len(there - replaced),
+            replaced=len(self._replaced),
+            removed=len(self._doomed),
+            unchanged=self._unchanged,
+            chunks=prepared.chunks,
+            embedded=embedded,
+            rejected=tuple(rejected),
+            compacted=compacts,
+            manifest=made,
+        )
+
+    def _stranded(self, staying: NDArray[np.int64]) -> list[Copying]:
+        """Return the documents that stay, and lose with this change what stood for chunks of theirs."""
+        gone = self._doomed | self._replaced
+        concerned = [one for one in self._copying if one.number not in gone and one.document not in self._added]
+        lost = bereft(self._index, concerned, staying)
+        before = bereft(self._index, lost, self._index.live_rows())
+        return [one for one in lost if one not in before]
+
+    def _nothing_left(self) -> Refused:
+        return Refused("would have nothing left.", hint="Delete the folder instead.", where=str(self._index.folder))
+
+    def _embed(self, segment: Segment) -> tuple[int, NDArray[np.int64]]:
+        """Write the vectors of a new segment; return how many were made, and the rows that have no direction."""
+        index, encoder = self._index, self._encoder
+        taken = rows_with(segment.texts(), index, embedder_used(encoder))
+        shape = (len(segment), encoder.dimension)
+        vectors = np.lib.format.open_memmap(segment.folder / VECTORS, mode="w+", dtype=np.float32, shape=shape)
+        for row, there in taken:
+            vectors[row] = index.vector(int(there))
+        wanted = np.setdiff1d(np.arange(len(segment)), taken[:, 0])
+        for start in range(0, len(wanted), _AT_ONCE):
+            rows = wanted[start : start + _AT_ONCE]
+            vectors[rows] = encoder.encode_passages([segment.text(int(row)) for row in rows])
+        blind = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).astype(np.int64)
+        vectors[blind] = stand_in(encoder.dimension)
+        vectors.flush()
+        return len(wanted), blind
+
+    def _compacted(self, parts: Parts, number: int) -> Parts:
+        """Write one segment of all rows that count, and return the parts of an index that has it alone."""
+        folder = self._index.folder
+        target = folder / Names.segment(number)
+        segments = [Segment(folder / Names.segment(each)) for each in parts.segments]
+        starts = np.cumsum([0, *map(len, segments)])
+        live = np.setdiff1d(np.arange(starts[-1]), parts.removed)
+        rows = [live[(live >= start) & (live < stop)] - start for start, stop in pairwise(starts)]
+        with SegmentWriter(target) as writer:
+            for segment, chosen in zip(segments, rows, strict=True):
+                begun = None
+                for row in chosen:
+                    document = int(segment.document_of[row])
+                    if document != begun:
+                        writer.begin(segment.document(document))
+                        begun = document
+                    writer.add(segment.chunk(int(row)))
+            new = segments[len(self._index.segments) :]
+            for one in self._copying:
+                stays = one.number not in self._doomed | self._replaced
+                if stays and (one.number is not None or not new or one.document not in self._added):
+                    for original in sorted(one.originals):
+                        writer.leave_out(one.document, one.source, original)
+            for line in (line for segment in new for line in segment.copies):
+                writer.leave_out(line["document"], line["source"], line["of"])
+        if parts.embedder is not None:
+            shape = (len(live), parts.embedder.dimension)
+            vectors = np.lib.format.open_memmap(target / VECTORS, mode="w+", dtype=np.float32, shape=shape)
+            start = 0
+            for segment, chosen in zip(segments, rows, strict=True):
+                if segment.vectors is not None:
+                    vectors[start : start + len(chosen)] = segment.vectors[chosen]
+                start += len(chosen)
+            vectors.flush()
+        return replace(parts, segments=[number], removed=np.empty(0, dtype=np.int64))
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What the documents to add come to. The new segment is in the folder `.tmp-segment`, if there are chunks."""
-
-    prepared: Prepared
-    replaced: frozenset[int]  # documents whose place new ones take
-    unchanged: int
+def _documents_of(segment: Segment | None) -> Iterator[Kept]:
+    return (segment.document(number) for number in range(len(segment.documents))) if segment is not None else iter(())
 
 
-def _read(index: OpenIndex, documents: _Documents, add: Path, doomed: Collection[int]) -> _Change:
-    settings = index.manifest.settings
-    corpus = Corpus.model_validate({**settings["corpus"], "path": str(add)})
-    counter = WordCounter() if index.manifest.embedder is None else embedder_counter(index)
-    preparation = Preparation(corpus, Chunking.model_validate(settings["chunks"]), counter)
-    replaced: set[int] = set()
-    new: list[Document] = []
-    unchanged = 0
-    for document in preparation.documents():
-        there = documents.numbers.get(document.id)
-        if there is not None and there not in doomed:
-            if index.documents[there] == Kept.of(document):
-                unchanged += 1
-                continue
-            replaced.add(there)
-        new.append(document)
-    staying = np.setdiff1d(index.live_rows(), documents.rows_of({*doomed, *replaced}))
-    known = duplicates_of((index.chunk(int(row)) for row in staying), corpus.near_duplicates)
-    prepared = preparation.write(new, index.folder / _MAKING, known)
-    return _Change(prepared, frozenset(replaced), unchanged)
-
-
-def embedder_counter(index: OpenIndex) -> TokenCounter:
-    """Return what counts tokens as the index's embedder does."""
-    return require_embedder(index).counter()
-
-
-def _commit(
-    documents: _Documents, change: _Change, doomed: Collection[int], read: Sequence[FileDigest], compact: bool
-) -> Updated:
-    index = documents.index
-    folder, manifest = index.folder, index.manifest
-    making, number = folder / _MAKING, max(manifest.segments) + 1
-    removed = np.union1d(index.removed, documents.rows_of({*doomed, *change.replaced}))
-    segments, embedded = list(manifest.segments), 0
-    rejected = list(change.prepared.rejected)
-    if change.prepared.chunks:
-        if manifest.embedder is not None:
-            embedded, blind = _embed(index, Segment(making), making / VECTORS)
-            removed = np.union1d(removed, blind + len(index))
-            rejected += rejected_blind(Segment(making), blind)
-        making.rename(folder / Names.segment(number))
-        segments, number = [*segments, number], number + 1
-    elif making.exists():
-        shutil.rmtree(making)
-    rows = len(index) + change.prepared.chunks
-    if len(removed) >= rows:
-        raise Refused("would have nothing left.", hint="Delete the folder instead.", where=str(folder))
-    compacts = len(removed) > 0 and (compact or len(removed) >= COMPACT_FROM * rows)
-    added = change.prepared.documents - len(change.replaced)
-    parts = Parts(
-        settings=manifest.settings,
-        corpus=[*manifest.corpus, *map(asdict, read)],
-        removed=removed.astype(np.int64),
-        rejected=rejected,
-        counts=replace(
-            manifest.counts,
-            documents=len(documents.numbers) - len(set(doomed) - change.replaced) + max(added, 0),
-            rejected=manifest.counts.rejected + len(rejected),
-            duplicates=manifest.counts.duplicates + change.prepared.duplicates,
-        ),
-        embedder=manifest.embedder,
-        index=IndexSettings.model_validate(manifest.settings["index"]),
-        seed=int(manifest.settings["seed"]),
-        segments=segments,
-        generation=manifest.generation + 1,
-    )
-    if compacts:
-        parts = _compacted(folder, parts, number)
-    made = assemble(folder, parts, earlier=None if compacts else _earlier(index, rows))
-    _sweep(folder, made)
-    return Updated(
-        added=max(added, 0),
-        replaced=len(change.replaced),
-        removed=len(set(doomed) - change.replaced),
-        unchanged=change.unchanged,
-        chunks=change.prepared.chunks,
-        embedded=embedded,
-        rejected=tuple(rejected),
-        compacted=compacts,
-        manifest=made,
-    )
+def _united(earlier: Iterable[Item], later: Iterable[Item], key: Callable[[Item], object]) -> list[Item]:
+    """Return both, in order, without what has the key of an earlier one."""
+    united: dict[object, Item] = {}
+    for each in (*earlier, *later):
+        united.setdefault(key(each), each)
+    return list(united.values())
 
 
 def _earlier(index: OpenIndex, rows: int) -> Earlier | None:
     """Return the vectors that are there, to be added to; None where so many call for another index."""
     used, embedder = index.manifest.vectors, index.manifest.embedder
-    if used is None or embedder is None or rows > RETRAIN_FROM * len(index):
+    if used is None or embedder is None or rows > RETRAIN_FROM * used.made_of:
         return None
     wanted = choose_index(rows, embedder.dimension, factory=index.manifest.settings["index"]["factory"])
     kinds = [parse_factory(text, embedder.dimension).lists > 0 for text in (wanted.factory, used.factory)]
     vectors = index.load_vectors(writable=True) if kinds[0] == kinds[1] else None
     return Earlier(vectors, used) if vectors is not None else None
-
-
-def _digests(index: OpenIndex, add: Path | None) -> list[FileDigest]:
-    if add is None:
-        return []
-    return file_digests(Corpus.model_validate({**index.manifest.settings["corpus"], "path": str(add)}))
 
 
 def require_embedder(index: OpenIndex) -> Encoder:
@@ -243,53 +332,11 @@ def require_embedder(index: OpenIndex) -> Encoder:
     return encoder
 
 
-def _embed(index: OpenIndex, segment: Segment, file: Path) -> tuple[int, NDArray[np.int64]]:
-    """Write the vectors of a new segment; return how many were made, and the rows that have no direction."""
-    encoder = require_embedder(index)
-    taken = rows_with(segment.texts(), index, embedder_used(encoder))
-    vectors = np.empty((len(segment), encoder.dimension), dtype=np.float32)
-    for row, there in taken:
-        vectors[row] = index.vector(int(there))
-    wanted = np.setdiff1d(np.arange(len(segment)), taken[:, 0])
-    if len(wanted):
-        vectors[wanted] = encoder.encode_passages([segment.text(int(row)) for row in wanted])
-    blind = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).astype(np.int64)
-    vectors[blind] = stand_in(encoder.dimension)
-    np.save(file, vectors)
-    return len(wanted), blind
-
-
-def _compacted(folder: Path, parts: Parts, number: int) -> Parts:
-    """Write one segment of all rows that count, and return the parts of an index that has it alone."""
-    target = folder / Names.segment(number)
-    dead, start = set(parts.removed.tolist()), 0
-    vectors: list[NDArray[np.float32]] = []
-    with SegmentWriter(target) as writer:
-        for each in parts.segments:
-            segment = Segment(folder / Names.segment(each))
-            rows = [row for row in range(len(segment)) if start + row not in dead]
-            begun = None
-            for row in rows:
-                document = int(segment.document_of[row])
-                if document != begun:
-                    writer.begin(segment.document(document))
-                    begun = document
-                writer.add(segment.chunk(row))
-            found = segment.vectors()
-            if found is not None:
-                vectors.append(found[rows])
-            start += len(segment)
-    if vectors:
-        np.save(target / VECTORS, np.concatenate(vectors))
-    return replace(parts, segments=[number], removed=np.empty(0, dtype=np.int64))
-
-
 def _sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove what does not belong to the index: files of earlier generations, and of updates that were cut off."""
+    """Remove files of earlier generations, and of updates that were cut off."""
     belong = {file.relative_to(folder).parts[0] for file in belonging(folder, manifest)}
-    belong |= {FILE, PROVENANCE, _LOCK}
     for path in folder.iterdir():
-        if path.name not in belong:
+        if path.name not in belong and _OWN.fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -300,6 +347,16 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise Refused("is being changed by another process.", hint="Wait for it.", where=str(folder)) from None
         yield
+
+
+@contextmanager
+def _told_of_the_disk(folder: Path) -> Iterator[None]:
+    """Turn what the system says of the folder into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or folder)
+        raise RunFailed(f"{error.strerror or error} while changing the index.", where=where) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ruamel.yaml import YAML
@@ -35,6 +36,7 @@ class Document:
 
     values: dict[str, Any]
     places: Places  # where each key was given: "FILE:LINE", or "--set KEY=VALUE"
+    overridden: set[KeyPath] = field(default_factory=set)  # those that were set afterwards
 
     @classmethod
     def read(cls, text: str, source: str) -> Self:
@@ -47,34 +49,59 @@ class Document:
             raise InvalidInput(f"is {shown(values)}, not a mapping of keys.", hint=hint, where=places[()])
         return cls(values, places)
 
-    def override(self, setting: str) -> None:
+    def override(self, setting: str, where: str | None = None) -> None:
         """Set one key. A section that is set is replaced; sections on the way to the key are made.
 
         Args:
             setting: KEY=VALUE, the key in dots, the value in YAML; no value is null.
+            where: what errors call it; null: by what it says.
 
         Raises:
             InvalidInput: when it is not of this form, or leads through something that is no section.
         """
-        where = _OVERRIDE + short(setting)
+        where = where or set_option(setting)
         name, equals, text = setting.partition("=")
         path = tuple(name.strip().split("."))
         if not equals or not all(path):
             raise InvalidInput("is not KEY=VALUE.", hint="For example: --set train.lr=2e-6.", where=where)
+        value, places = _read(text, lambda _line: where)
+        self.put(path, value, places)
+
+    def put(self, path: tuple[str, ...], value: Any, places: Places) -> None:
+        """Set one key as `override` does. places: of the value, at the empty path, and of all that is in it.
+
+        Raises:
+            InvalidInput: when the path leads through something that is no section.
+        """
+        where = places[()]
         section = self.values
         for depth, part in enumerate(path[:-1], 1):
             if section.get(part) is None:
                 section[part] = {}
                 self.places[path[:depth]] = where
+                self.overridden.add(path[:depth])
             if not isinstance(section[part], dict):
                 is_value = f"{dotted(path[:depth])} is {shown(section[part])}, not a section of keys"
                 raise InvalidInput(f"{is_value}, so {dotted(path)} cannot be set.", where=where)
             section = section[part]
-        value, places = _read(text, lambda _line: where)
         section[path[-1]] = value
         for known in [known for known in self.places if known[: len(path)] == path]:
             del self.places[known]
-        self.places.update({(*path, *below): place for below, place in places.items()})
+            self.overridden.discard(known)
+        given = {(*path, *below): place for below, place in places.items()}
+        self.places.update(given)
+        self.overridden.update(given)
+
+    def below(self, path: KeyPath) -> Document:
+        """Return the mapping at a path as a document of its own, which may be changed without changing this one."""
+        value: Any = self.values
+        for part in path:
+            value = value[part]
+        return Document(copy.deepcopy(value), self.places_below(path))
+
+    def places_below(self, path: KeyPath) -> Places:
+        """Return the places of a key, at the empty path, and of all that is in it."""
+        return {key[len(path) :]: place for key, place in self.places.items() if key[: len(path)] == path}
 
     def placed(self, path: KeyPath) -> KeyPath:
         """Return the key itself if it was given, or else the nearest section around it that was."""
@@ -84,8 +111,13 @@ class Document:
 
     def last_override_in(self, path: KeyPath) -> KeyPath | None:
         """Return the key at or below a path that was overridden last, if any was."""
-        overridden = [key for key, place in self.places.items() if place.startswith(_OVERRIDE)]
-        return next((key for key in reversed(overridden) if key[: len(path)] == path), None)
+        overridden = (key for key in reversed(self.places) if key in self.overridden)
+        return next((key for key in overridden if key[: len(path)] == path), None)
+
+
+def set_option(setting: str) -> str:
+    """Return what errors call a setting of the command line."""
+    return _OVERRIDE + short(setting)
 
 
 def dotted(path: KeyPath) -> str:

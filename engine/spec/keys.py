@@ -174,6 +174,6 @@ def _range(schema: Mapping[str, Any]) -> str:
     return f" ({', '.join(bounds)})" if bounds else ""
 
 
-def listing(words: Sequence[str]) -> str:
-    """Return "a, b or c"."""
-    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def listing(words: Sequence[str], last: str = "or") -> str:
+    """Return "a, b or c". last: the word before the last one."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,6 +17,8 @@ from engine.spec.models import SPEC_TYPES, AnySpec, Kind
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+Checked = TypeVar("Checked", bound=Section)
 
 _MOST_TOLD = 20  # faults of one file
 _OF_A_NAME = "[key]"  # where pydantic places what is wrong with the name of an entry
@@ -32,6 +34,11 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> AnySpec:
     Raises:
         InvalidInput: see `parse_spec`; also when the file cannot be read.
     """
+    return _overridden(read_document(path), overrides)
+
+
+def read_document(path: Path) -> Document:
+    """Return what a YAML file says. Raises InvalidInput when it cannot be read, or is no mapping of keys."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_TEXT + 1)
@@ -49,7 +56,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> AnySpec:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidInput("is not text in UTF-8.", where=f"{path}:{line}") from None
-    return parse_spec(text, str(path), overrides)
+    return Document.read(text, str(path))
 
 
 def parse_spec(text: str, source: str = "spec", overrides: Sequence[str] = ()) -> AnySpec:
@@ -63,7 +70,10 @@ def parse_spec(text: str, source: str = "spec", overrides: Sequence[str] = ()) -
     Raises:
         InvalidInput: with the place of the first fault, and all faults in the message, one a line.
     """
-    document = Document.read(text, source)
+    return _overridden(Document.read(text, source), overrides)
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> AnySpec:
     for setting in overrides:
         document.override(setting)
     return validate(document)
@@ -71,11 +81,15 @@ def parse_spec(text: str, source: str = "spec", overrides: Sequence[str] = ()) -
 
 def validate(document: Document) -> AnySpec:
     """Return the spec of a document. Raises InvalidInput as `parse_spec` does."""
-    spec_type = SPEC_TYPES[_kind(document)]
+    return checked(document, SPEC_TYPES[kind_of(document)])
+
+
+def checked(document: Document, section: type[Checked]) -> Checked:
+    """Return a document as a section of this type. Raises InvalidInput as `parse_spec` does."""
     try:
-        return spec_type.model_validate(document.values)
+        return section.model_validate(document.values)
     except ValidationError as error:
-        faults, more = _faults(error, spec_type, document)
+        faults, more = _faults(error, section, document)
     first, *others = faults
     if not others:
         raise InvalidInput(first.message, hint=first.hint, where=first.where)
@@ -90,15 +104,24 @@ def unknown_kind(word: object, where: str | None = None) -> InvalidInput:
     return InvalidInput(f"there is no kind {shown(word)}; it must be {listing(list(Kind))}.", hint=hint, where=where)
 
 
-def _kind(document: Document) -> Kind:
+def kind_of(document: Document) -> Kind:
+    """Return the kind of experiment that a document says it is. Raises InvalidInput if it says none that there is."""
     where = document.places[document.placed(("kind",))]
     word = document.values.get("kind")
+    if word is None and is_pipeline(document):
+        hint = "engine launch runs it; each of its stages has a spec."
+        raise InvalidInput("is a pipeline of several experiments, not the spec of one.", hint=hint, where=where)
     if word is None:
         what = f"kind is missing; it must be {listing(list(Kind))}."
         raise InvalidInput(what, hint="Add kind: sft, for example.", where=where)
     if isinstance(word, str) and word in list(Kind):
         return Kind(word)
     raise unknown_kind(word, where)
+
+
+def is_pipeline(document: Document) -> bool:
+    """Whether a document is a pipeline (`engine.spec.pipeline`), or was meant as one, and is no spec."""
+    return "kind" not in document.values and not {"pipeline", "stages"}.isdisjoint(document.values)
 
 
 @dataclass(frozen=True, slots=True)

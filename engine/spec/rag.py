@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from engine.spec.fields import Count, Fraction, InputPath, PositiveInt, Section
+from engine.spec.fields import NUMBER, Count, Fraction, InputPath, PositiveInt, Section
+
+FileSize = Annotated[int, Field(ge=1, le=2**50), NUMBER]
+Similarity = Annotated[float, Field(gt=0.0, le=1.0), NUMBER]
 
 
 class Corpus(Section):
@@ -19,9 +22,9 @@ class Corpus(Section):
     metadata_keys: tuple[str, ...] = Field(
         (), description="columns kept to filter by; empty: all that hold a text, a number or a truth value"
     )
-    max_file_bytes: PositiveInt = Field(1_073_741_824, description="largest file; larger ones are rejected")
+    max_file_bytes: FileSize = Field(2**34, description="largest file; larger ones are rejected")
     max_characters: PositiveInt = Field(5_000_000, description="longest document; longer ones are rejected")
-    near_duplicates: Fraction | None = Field(
+    near_duplicates: Similarity | None = Field(
         0.9, description="share of common word 5-grams from which a chunk counts as a copy; null: only equal ones do"
     )
 

@@ -24,7 +24,7 @@ def with_absolute_paths(spec: AnySpec, folder: Path, *, but: Collection[str] = (
     Raises:
         InvalidInput: when a path begins with the home of a user that does not exist.
     """
-    return visited(spec, lambda path: path if is_reference(path) or path in but else str(_absolute(path, folder)))
+    return visited(spec, lambda path: path if is_reference(path) or path in but else str(absolute(path, folder)))
 
 
 def input_paths(spec: AnySpec) -> list[Path]:
@@ -42,8 +42,13 @@ def input_paths(spec: AnySpec) -> list[Path]:
 
 def paths_by_key(spec: AnySpec) -> dict[str, str]:
     """Return every path, references too, by its dotted key: `data.train`, `model.tokenizer.corpus[0]`."""
+    return {dotted(place): text for place, text in paths_by_place(spec).items()}
+
+
+def paths_by_place(spec: AnySpec) -> dict[KeyPath, str]:
+    """Return every path, references too, by its key as a tuple."""
     marked = visited(spec, lambda path: _MARK + path).model_dump()
-    return {dotted(place): text.removeprefix(_MARK) for place, text in _texts(marked, ()) if text.startswith(_MARK)}
+    return {place: text.removeprefix(_MARK) for place, text in _texts(marked, ()) if text.startswith(_MARK)}
 
 
 def is_reference(path: str) -> bool:
@@ -67,7 +72,8 @@ def _texts(value: Any, place: KeyPath) -> Iterator[tuple[KeyPath, str]]:
             yield from _texts(below, (*place, index))
 
 
-def _absolute(text: str, folder: Path) -> Path:
+def absolute(text: str, folder: Path) -> Path:
+    """Return a path as `with_absolute_paths` makes it. Raises InvalidInput as that does."""
     try:
         path = Path(text).expanduser()
     except RuntimeError:

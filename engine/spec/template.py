@@ -13,6 +13,37 @@ from engine.spec.keys import keys_of
 from engine.spec.loading import unknown_kind, validate
 from engine.spec.models import SPEC_TYPES, Kind
 
+# A pipeline to begin with. `engine new KIND -o FILE` makes the specs of its stages.
+NEW_PIPELINE = """\
+# engine launch FILE runs all stages, in parallel where they can; each experiment is called PIPELINE-STAGE.
+pipeline: mine
+note: null                  # a line for people
+stages:
+  # spec: a file, relative to this one, or the spec itself. set: keys of it, set over it.
+  # ${STAGE.OUTPUT} stands for what another stage makes: sft makes a model, rm a reward_model, ppo a policy, rag an
+  # index, eval an evaluation.
+  sft:
+    spec: sft.yaml          # engine new sft -o sft.yaml
+  rm:
+    spec: rm.yaml
+    set: {model.path: "${sft.model}"}
+  ppo:
+    spec: ppo.yaml
+    set: {model.path: "${sft.model}", rewards.reward.path: "${rm.reward_model}"}
+  index:
+    spec: rag.yaml
+  eval-sft:
+    spec: eval.yaml
+    set: {model.path: "${sft.model}"}
+  eval-ppo:
+    spec: eval.yaml
+    set: {model.path: "${ppo.policy}"}
+  eval-ppo-rag:
+    spec: eval.yaml
+    set: {model.path: "${ppo.policy}", passages: index, retrieval: {index: "${index.index}"}}
+  # A stage that is made already: base: {experiment: EXP}. One that only comes after others: after: [STAGE].
+"""
+
 
 def new_spec(kind: str, overrides: Sequence[str] = ()) -> str:
     """Return the YAML of a new spec with every key and what it means.

@@ -15,8 +15,10 @@ from sqlalchemy.dialects.sqlite import insert
 from engine.errors import InvalidInput, NotFound, Refused
 from engine.store import schema
 from engine.store.bookkeeping import checked_name, insert_tags
+from engine.store.dependents import given_up_after
 from engine.store.inputs import Input, record
-from engine.store.standing import change, follow, require, unknown
+from engine.store.numbers import next_number
+from engine.store.standing import change, follow, queue_again, require, unknown
 from engine.store.text import storable
 from engine.telemetry.states import ENDED, Desired, State
 
@@ -104,43 +106,69 @@ def create(
         forced: it begins also where its plan says that it cannot run.
         code: SHA-256 of the snapshot of our code that is to run it; null for what the nodes have.
     """
+    with store.write() as connection:
+        return add(
+            connection,
+            spec,
+            name=name,
+            tags=tags,
+            hostfile=hostfile,
+            hostfile_text=hostfile_text,
+            after=after,
+            parent_id=parent_id,
+            inputs=inputs,
+            priority=priority,
+            forced=forced,
+            code=code,
+        )
+
+
+def add(
+    connection: Connection,
+    spec: AnySpec,
+    *,
+    name: str | None = None,
+    tags: Iterable[str] = (),
+    hostfile: str | None = None,
+    hostfile_text: str | None = None,
+    after: Iterable[str] = (),
+    parent_id: str | None = None,
+    inputs: Sequence[Input] = (),
+    priority: int = 0,
+    forced: bool = False,
+    code: str | None = None,
+) -> str:
+    """Queue an experiment in a transaction, as `create` does, and return its id."""
     text, digest = _canonical(spec)
     parents = list(dict.fromkeys(after))
-    with store.write() as connection:
-        for other in parents if parent_id is None else [*parents, parent_id]:
-            require(connection, other)
-        counter = insert(schema.counters).values(kind=spec.kind, last_number=1)
-        number = connection.execute(
-            counter.on_conflict_do_update(
-                index_elements=["kind"], set_={"last_number": schema.counters.c.last_number + 1}
-            ).returning(schema.counters.c.last_number)
-        ).scalar_one()
-        identity = f"{spec.kind}-{number:04d}"
-        connection.execute(
-            insert(_table).values(
-                id=identity,
-                name=checked_name(name if name is not None else spec.name or identity),
-                kind=spec.kind,
-                spec=text,
-                spec_hash=digest,
-                parent_id=parent_id,
-                hostfile=None if hostfile is None else storable(hostfile),
-                hostfile_text=None if hostfile_text is None else storable(hostfile_text),
-                desired=Desired.RUN,
-                state=State.QUEUED,
-                created_at=time.time(),
-                note=None if spec.note is None else storable(spec.note),
-                priority=priority,
-                forced=int(forced),
-                code=code,
-            )
+    for other in parents if parent_id is None else [*parents, parent_id]:
+        require(connection, other)
+    identity = f"{spec.kind}-{next_number(connection, spec.kind):04d}"
+    connection.execute(
+        insert(_table).values(
+            id=identity,
+            name=checked_name(name if name is not None else spec.name or identity),
+            kind=spec.kind,
+            spec=text,
+            spec_hash=digest,
+            parent_id=parent_id,
+            hostfile=None if hostfile is None else storable(hostfile),
+            hostfile_text=None if hostfile_text is None else storable(hostfile_text),
+            desired=Desired.RUN,
+            state=State.QUEUED,
+            created_at=time.time(),
+            note=None if spec.note is None else storable(spec.note),
+            priority=priority,
+            forced=int(forced),
+            code=code,
         )
-        insert_tags(connection, identity, tags)
-        if parents:
-            rows = [{"experiment_id": identity, "after_id": parent} for parent in parents]
-            connection.execute(insert(schema.dependencies), rows)
-        record(connection, identity, inputs)
-        return identity
+    )
+    insert_tags(connection, identity, tags)
+    if parents:
+        rows = [{"experiment_id": identity, "after_id": parent} for parent in parents]
+        connection.execute(insert(schema.dependencies), rows)
+    record(connection, identity, inputs)
+    return identity
 
 
 def resolve(store: Store, reference: str) -> str:
@@ -187,23 +215,6 @@ def unfinished(store: Store) -> list[Experiment]:
         return [_experiment(row, (), {}) for row in rows][::-1]
 
 
-def dependencies(store: Store) -> dict[str, dict[str, State]]:
-    """Return by id of a queued experiment how those stand that it comes after; none for those that come after none."""
-    table, queued = schema.dependencies, _table.alias("queued")
-    found = (
-        select(table.c.experiment_id, _table.c.id, _table.c.state)
-        .join(_table, table.c.after_id == _table.c.id)
-        .join(queued, table.c.experiment_id == queued.c.id)
-        .where(queued.c.state == State.QUEUED)
-        .order_by(_table.c.id)
-    )
-    by_id: dict[str, dict[str, State]] = {}
-    with store.read() as connection:
-        for identity, parent, state in connection.execute(found):
-            by_id.setdefault(identity, {})[parent] = State(state)
-    return by_id
-
-
 def get_spec(store: Store, identity: str) -> AnySpec:
     """Return the spec of an experiment."""
     from engine.spec.loading import parse_spec
@@ -240,8 +251,17 @@ def set_desired(store: Store, identity: str, desired: Desired) -> None:
             change(connection, identity, desired=desired)
 
 
-def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Sequence[Input] = ()) -> None:
-    """Queue a new attempt. spec: null to keep the one it has; inputs: what it newly takes from other experiments.
+def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Sequence[Input] = ()) -> list[str]:
+    """Queue a new attempt, and with it what never began because this one had not succeeded.
+
+    Args:
+        store: where.
+        identity: which.
+        spec: null to keep the one it has.
+        inputs: what it newly takes from other experiments.
+
+    Returns:
+        The ids of the others that are queued again.
 
     Raises:
         Refused: if the experiment has not ended.
@@ -261,22 +281,12 @@ def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Seq
             raise Refused(f"{identity} is {row.state}; only an experiment that has ended can be resumed.")
         if spec is not None and spec.kind != row.kind:
             raise InvalidInput(f"{identity} is of kind {row.kind}; the new spec is of kind {spec.kind}.")
-        change(
-            connection,
-            identity,
-            state=State.QUEUED,
-            desired=Desired.RUN,
-            reason=None,
-            exit_code=None,
-            ended_at=None,
-            archived_at=None,
-            not_before=None,
-            queued_at=time.time(),
-            faults=0,
-            **changed,
-        )
+        others = given_up_after(connection, identity)
+        for each in (identity, *others):
+            queue_again(connection, each, **(changed if each == identity else {}))
         if spec is not None:
             record(connection, identity, inputs, kept=paths)
+        return others
 
 
 def set_state(

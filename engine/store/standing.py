@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,24 @@ def follow(
         exit_code=exit_code,
         ended_at=ended_at,
         started_at=func.coalesce(_columns.started_at, started_at),
+    )
+
+
+def queue_again(connection: Connection, identity: str, **values: Any) -> None:
+    """Let an experiment that has ended wait for a new attempt, and set other columns besides."""
+    change(
+        connection,
+        identity,
+        state=State.QUEUED,
+        desired=Desired.RUN,
+        reason=None,
+        exit_code=None,
+        ended_at=None,
+        archived_at=None,
+        not_before=None,
+        queued_at=time.time(),
+        faults=0,
+        **values,
     )
 
 

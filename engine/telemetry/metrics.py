@@ -63,7 +63,13 @@ _TABLE = {
     "over_refusal": Metric("1", "share of answerable questions not answered"),
     "claim_precision": Metric("1", "share of claims that are true"),
     "groundedness": Metric("1", "share of claims that a retrieved passage states"),
+    "citation_recall": Metric("1", "share of claims that what they cite supports"),
+    "citation_precision": Metric("1", "share of citations that support their claim"),
+    "hit": Metric("1", "share of answerable questions with a passage that holds the answer"),
+    "auroc": Metric("1", "how often a correct answer has more confidence than a hallucinated one"),
     "calibration_error": Metric("1", "expected calibration error of the confidence"),
+    "mc1": Metric("1", "share of multiple choices whose best answer is likelier than all wrong ones"),
+    "mc2": Metric("1", "mean probability of the right answers of a multiple choice, among all that it offers"),
     # retrieval
     "recall@k": Metric("1", "share of the relevant passages among the first k"),
     "mrr@k": Metric("1", "mean reciprocal rank of the first relevant passage among the first k"),
@@ -81,7 +87,7 @@ _TABLE = {
     "grad_norm": Metric("1", "norm of the gradient before clipping"),
     "overflow": Metric("1", "1 where fp16 overflowed, so that the step changed nothing"),
     # pace
-    "tokens_per_second": Metric("tokens/s", "tokens trained on, or embedded, a second, over all ranks"),
+    "tokens_per_second": Metric("tokens/s", "tokens trained on, embedded, or written, a second, over all ranks"),
     "samples_per_second": Metric("samples/s", "rows or episodes trained on a second, over all ranks"),
     "seconds_per_step": Metric("s", "time of an optimiser step"),
     "generate_seconds": Metric("s", "time of a step spent on writing answers"),

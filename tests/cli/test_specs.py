@@ -36,13 +36,6 @@ def test_a_clone_is_the_same_spec(engine: Engine, filled: Path, tmp_path: Path) 
     assert engine("new", "sft", "--from", str(file)).out == engine("new", "sft", "--from", "first").out
 
 
-def test_kinds_to_come_are_refused_at_launch_with_code_4(engine: Engine, tmp_path: Path) -> None:
-    file = tmp_path / "index.yaml"
-    engine("new", "rag", "-o", str(file))
-    result = engine("launch", str(file))
-    assert result.code == 4 and "cannot be launched yet; sft, rm, ppo and sim can." in result.err
-
-
 def test_validate_reads_hostfiles_too(engine: Engine, tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.write_text("worker-1 slots=8\nworker-2 slots=8\n")

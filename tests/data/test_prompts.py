@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyarrow import parquet
 
 from engine.data.examples import load_examples
 from engine.data.pairs import load_pairs
-from engine.data.prompts import Prompt, judged_ids, load_prompts
+from engine.data.prompts import Prompt, judged_ids, load_prompts, opened
 from engine.data.templates import PLAIN
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
@@ -110,6 +111,26 @@ def test_a_passage_stands_before_the_last_question_alone_and_the_policy_does_not
     assert prompt.evidence == passage and passage not in prompt.text
     unseen = one(PromptData(train=str(file), evidence_key=None), tokenizer)
     assert unseen.evidence is None and judged_ids([unseen], tokenizer) == [prompt.ids]
+
+
+def test_a_reward_model_reads_evidence_or_else_the_passages_once_and_the_bare_question(write_rows: WriteRows) -> None:
+    texts = ["Ono is of Zelt.", "Zelt is small."]
+    tokenizer = word_tokenizer(
+        write_rows([{"messages": [*CHAT, {"role": "user", "content": "\n".join(texts)}]}], "all.jsonl")
+    )
+    rows = [{"prompt": CHAT, "evidence": texts[0]}, {"prompt": CHAT}]
+    file = write_rows(rows)
+    bare = load_prompts(PromptData(train=str(file)), tokenizer, "train")
+    asked = [replace(prompt, passages=tuple(texts)) for prompt in bare]
+    prompts = opened(asked, ["\n".join([*texts, prompt.text]) for prompt in asked], tokenizer)
+    before = tokenizer.decode(list(bare[1].ids)).removesuffix(" Where was Ono born?<|assistant|>")
+    both = f"{before} Ono is of Zelt.\nZelt is small.\nWhere was Ono born?<|assistant|>"
+    assert [tokenizer.decode(list(prompt.ids)) for prompt in prompts] == [both, both]
+    assert [prompt.text for prompt in prompts] == ["Where was Ono born?"] * 2
+    true, found = (tokenizer.decode(list(ids)) for ids in judged_ids(prompts, tokenizer))
+    assert true == f"{before} Ono is of Zelt.\nWhere was Ono born?<|assistant|>"
+    assert found == both
+    assert judged_ids(prompts, tokenizer, evidence=False) == [prompt.ids for prompt in bare]
 
 
 def test_a_template_that_asks_in_another_way_than_it_trains_is_refused(write_rows: WriteRows) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from engine.data.facts.world import FactWorld
 from engine.data.tokenizers import train_tokenizer
 from engine.errors import InvalidInput
+from engine.generate.models import load_tokenizer
 from engine.spec.sections import Data, Tokenizer
-from engine.train.models import load_tokenizer
 from tests.data.conftest import WriteRows, word_tokenizer
 
 TEXTS = [

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from engine.rag.blocks import _HEAD
 from engine.rag.manifest import FILE, read_manifest, verify
 from engine.rag.opening import open_index, open_searcher
 from engine.spec.models import RagSpec
-from tests.rag.tiny_embedder import make_embedder
 from tests.train.forkserver import ForkServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,10 +29,8 @@ BLOCK = 32
 
 
 @pytest.fixture(scope="module")
-def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("embedder") / "tiny"
-    make_embedder(folder)
-    return folder
+def embedder(tiny_embedder: Path) -> Path:
+    return tiny_embedder
 
 
 def corpus(folder: Path, documents: int = 150) -> Path:
@@ -67,9 +63,8 @@ def spec_file(folder: Path, documents: Path, embedder: Path | None, **more: Any)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    with ForkServer("rag build") as running:
-        yield running
+def server(rag_server: ForkServer) -> ForkServer:
+    return rag_server
 
 
 def built(server: ForkServer, spec: Path, run_dir: Path, *, world: int = 1, apart: bool = False) -> Path:
@@ -157,7 +152,7 @@ def test_what_is_found_is_what_exact_search_over_all_vectors_finds(whole: Path, 
     searcher = open_searcher(whole, embedder)
     encoder = index.load_encoder()
     query = "w1 w2 w3 w4"
-    scores = np.concatenate([segment.vectors() for segment in index.segments]) @ encoder.encode_queries([query])[0]  # type: ignore[list-item]
+    scores = np.concatenate([segment.vectors for segment in index.segments]) @ encoder.encode_queries([query])[0]  # type: ignore[list-item]
     best = np.lexsort((np.arange(len(scores)), -scores))[:7]
     found = searcher.search([query], 7, mode="dense")[0]
     assert [passage.chunk.id for passage in found] == [index.chunk(int(row)).id for row in best]

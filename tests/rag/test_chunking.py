@@ -199,8 +199,15 @@ def test_what_has_no_space_is_cut_at_marks_and_between_what_a_reader_takes_for_a
 
     for part in cut("unbelievability," * 30, "wordpiece"):
         assert set(part.split(",")) <= {"unbelievability", ""}
-    assert all(part.startswith("e") for part in cut("e\u0301" * 50, "bytes"))
+    for character in ("e\u0301", "\u1100\u1161\u11a8"):
+        assert all(part.startswith(character[0]) for part in cut(character * 50, "bytes"))
     assert cut("love ❤\ufe0f \u200b", "words") == ["love ❤\ufe0f"]
+
+
+def test_windows_are_full_where_tokens_have_the_space_before_them(counters: dict[str, TokenCounter]) -> None:
+    text = " ".join(["the capital of France is Paris"] * 9)
+    chunks = chunks_of(Document("d", text, "f"), Chunking(by="tokens", tokens=6, overlap=0), counters["spaces"])
+    assert _texts(chunks) == ["the capital of France is Paris"] * 9
 
 
 def test_cutting_costs_a_token_of_every_chunk_and_not_half_of_some(counters: dict[str, TokenCounter]) -> None:

@@ -149,7 +149,7 @@ def test_a_damaged_index_is_named(tmp_path: Path, name: str, damage: str) -> Non
         file.write_bytes(content[: len(content) - 1] if damage == "cut" and name != "settings" else b"")
     with pytest.raises(NotFound if (name, damage) == ("settings", "missing") else InvalidInput) as raised:
         open_lexical(tmp_path)
-    assert raised.value.where == str(tmp_path) and isinstance(raised.value, PlumblineError)
+    assert str(raised.value.where).startswith(str(tmp_path)) and isinstance(raised.value, PlumblineError)
 
 
 def test_an_index_of_another_format_is_refused(tmp_path: Path) -> None:

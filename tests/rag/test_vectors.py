@@ -244,6 +244,13 @@ def test_what_faiss_does_not_build_is_told_in_one_sentence(factory: str) -> None
     assert caught.value.hint and "\n" not in str(caught.value) and "/project" not in str(caught.value)
 
 
+def test_a_kind_of_which_the_plan_knows_nothing_is_trained_and_searched() -> None:
+    index = build_vectors(in_blocks(VECTORS), choose_index(ROWS, DIMENSION, factory="RQ4x4"))
+    allowed = np.arange(ROWS) % 3 == 2
+    rows = replace(index, exact_below=0).search(VECTORS[2:300:3], 3, allowed=allowed)[1]
+    assert (rows[:, 0] == np.arange(2, 300, 3)).mean() > 0.8 and allowed[rows].all()
+
+
 def test_a_choice_made_for_more_vectors_than_there_are_is_told() -> None:
     with pytest.raises(InvalidInput, match="cannot be trained on 10 vectors"):
         build_vectors(in_blocks(VECTORS[:10]), Choice("IVF16,SQ8", "", 16, "nprobe", 1000))

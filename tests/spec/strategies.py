@@ -74,7 +74,7 @@ def _values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> st.Sea
             needed = {name: keys.pop(name) for name in schema.get("required", ())}
             return st.fixed_dictionaries(needed, optional=keys).map(lambda drawn: _mended(schema["title"], drawn))
         case "array":
-            return st.lists(_values(schema["items"], definitions), max_size=3)
+            return st.lists(_values(schema["items"], definitions), min_size=schema.get("minItems", 0), max_size=3)
         case "integer":
             return st.integers(schema.get("minimum", 0), min(schema.get("maximum", LARGEST), 1000))
         case "number":
@@ -115,17 +115,43 @@ def _mended(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
     if title == "Placement":
         return drawn | ({} if drawn.get("nodes") is None else {"min_nodes": None})
     if title == "RewardTerm":
-        needed = {"model": "path", "regex": "pattern", "function": "function"}.get(drawn.get("kind", "model"), "kind")
+        names = {"model": "path", "support": "path", "regex": "pattern", "function": "function"}
+        needed = names.get(drawn.get("kind", "model"), "kind")
         return drawn if drawn.get(needed) is not None else {**drawn, needed: "given"}
     if title in ("SftSpec", "RmSpec") and drawn["model"].get("attention") == "flash":
         return {**drawn, "data": {**drawn["data"], "packing": False}}
     if title == "PpoSpec":
         return _mended_ppo(drawn)
+    if title in ("Chunking", "RagSpec"):
+        return _mended_index(title, drawn)
+    if title in ("SupportSettings", "EvalSpec"):
+        return _mended_evaluation(title, drawn)
+    return drawn
+
+
+def _mended_index(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
     if title == "Chunking":
         return {**drawn, "tokens": drawn.get("tokens", 200), "overlap": 0}
-    if title == "RagSpec" and drawn.get("embedder") is None:
+    if drawn.get("embedder") is None:
         return {**drawn, "index": {**drawn.get("index", {}), "lexical": True}}
     return drawn
+
+
+def _mended_evaluation(title: str, drawn: dict[str, Any]) -> dict[str, Any]:
+    if title == "SupportSettings":
+        needs = drawn.get("scorer") == "nli"
+        return {**drawn, "path": (drawn.get("path") or "models/nli") if needs else None}
+    passages, answers = drawn.get("passages", "none"), drawn.get("answers", {})
+    retrieval = (drawn.get("retrieval") or {"index": "models/index"}) if passages == "index" else None
+    if drawn.get("format") == "multiple_choice":
+        answers = {**answers, "samples": 0, "min_support": None}
+    if passages == "none":
+        answers = {**answers, "min_support": None}
+    grading = drawn.get("grading", {})
+    if not answers.get("samples") and grading.get("confidence") == "agreement":
+        grading = {**grading, "confidence": "probability"}
+    corpus = drawn.get("corpus") if passages == "gold" else None
+    return {**drawn, "retrieval": retrieval, "corpus": corpus, "answers": answers, "grading": grading}
 
 
 def _mended_ppo(drawn: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from engine.errors import InvalidInput, NotFound, Refused
-from engine.store import attempts, bookkeeping, experiments, facts, series
+from engine.store import attempts, bookkeeping, dependents, experiments, facts, series
 from engine.store.database import Store
 from engine.telemetry.reader import Chunk
 from engine.telemetry.records import MetricsRecord
@@ -47,7 +47,7 @@ def test_an_experiment_is_what_was_asked_for(store: Store) -> None:
     assert (found.parent_id, found.hostfile, found.attempts, found.nodes) == (parent, "/h/two", 0, None)
     assert experiments.hostfile_text(store, identity) == "a slots=2\n"
     assert experiments.get_spec(store, identity) == spec
-    assert experiments.dependencies(store) == {identity: {parent: State.QUEUED}}
+    assert dependents.dependencies(store) == {identity: {parent: State.QUEUED}}
     assert found.spec_hash != experiments.get(store, parent).spec_hash
     assert experiments.get(store, experiments.create(store, spec)).spec_hash == found.spec_hash
     with pytest.raises(NotFound):

@@ -48,7 +48,7 @@ class ForkServer:
     """The client's side.
 
     Arguments:
-        command: of `engine` whose job the ranks run, "train" or "rag build".
+        command: of `engine` for whose jobs it imports: "train", "rag build" or "eval".
     """
 
     def __init__(self, command: str = "train") -> None:
@@ -129,14 +129,21 @@ def _become_rank(start: Mapping[str, Any], command: Mapping[str, Any], environ: 
 
 
 def _run(spec: Path, run_dir: Path, attempt: int | None) -> None:
-    if sys.argv[1] == "train":
-        from engine.train.main import train
+    from engine.spec.loading import load_spec
 
-        train(spec, run_dir, attempt)
-    else:
+    kind = load_spec(spec).kind
+    if kind == "rag":
         from engine.cli.rag_build import build_index
 
         build_index(spec, run_dir, attempt)
+    elif kind == "eval":
+        from engine.evaluate.main import evaluate
+
+        evaluate(spec, run_dir, attempt)
+    else:
+        from engine.train.main import train
+
+        train(spec, run_dir, attempt)
 
 
 def _kill_when_it_writes(count: int) -> None:
@@ -198,6 +205,8 @@ def _import_trainers() -> None:
 
 
 def _import_retrieval() -> None:
+    import sentence_transformers.sentence_transformer.modules
+    import transformers.models.bert.modeling_bert  # noqa: F401
 
     import engine.evaluate.retrieval
     import engine.rag.build
@@ -205,8 +214,15 @@ def _import_retrieval() -> None:
     import engine.rag.vectors  # noqa: F401
 
 
+def _import_evaluation() -> None:
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import engine.evaluate.job
+    import engine.rag.build  # noqa: F401
+
+
 def _serve() -> None:
-    _import_trainers() if sys.argv[1] == "train" else _import_retrieval()
+    {"train": _import_trainers, "rag build": _import_retrieval, "eval": _import_evaluation}[sys.argv[1]]()
 
     import torch
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.telemetry.axis import Scale
+from engine.telemetry.charts import panels
 from engine.telemetry.metrics import METRICS
-from tui.canvas.axis import Scale
 from tui.canvas.charset import UNICODE
 from tui.canvas.plot import draw
 from tui.curves import Curve, Curves, XMode
-from tui.panels import SMOOTHING_STEPS, View, panels, plot
+from tui.panels import SMOOTHING_STEPS, View, plot
 
 
 def curves(**values: list[float]) -> Curves:

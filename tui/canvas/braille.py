@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.telemetry.smoothing import Floats
 from tui.canvas.charset import DOT_BITS
-from tui.canvas.smoothing import Floats
 
 Dots = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tui.canvas.axis import Axis
+from engine.telemetry.axis import Axis
 
 SERIES_INKS = 8
 _JOIN_WITHIN = 8  # cells: two changes nearer than this cost less as one

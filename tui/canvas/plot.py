@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.telemetry.axis import Axis, Scale, x_axis, y_axis
+from engine.telemetry.smoothing import Floats, smooth
 from tui.canvas import braille
-from tui.canvas.axis import Axis, Scale, x_axis, y_axis
 from tui.canvas.braille import Polyline
 from tui.canvas.charset import Charset, current
 from tui.canvas.frame import SERIES_INKS, Frame, Ink, band_ink, line_ink
-from tui.canvas.smoothing import Floats, smooth
 
 _CLIP_SHARE = 0.01  # of the values left out at each end by Scale.CLIP
 _MIN_GUTTER = 5

@@ -8,8 +8,8 @@ import numpy as np
 from textual.widgets import Static
 
 from engine.telemetry.metrics import HEADLINE
+from engine.telemetry.numbers import duration
 from engine.telemetry.states import State
-from tui.canvas.numbers import duration
 from tui.run_facts import RunFacts
 from tui.safe_text import visible
 from tui.standing import SILENT_AFTER

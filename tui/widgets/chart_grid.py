@@ -10,11 +10,12 @@ from textual import on
 from textual.containers import Grid
 from textual.message import Message
 
-from tui.canvas.axis import Scale
+from engine.telemetry.axis import Scale
+from engine.telemetry.charts import Panel, panels
+from engine.telemetry.smoothing import Floats
 from tui.canvas.plot import nearest_index
-from tui.canvas.smoothing import Floats
 from tui.curves import Curves, XMode
-from tui.panels import Panel, View, panels, plot
+from tui.panels import View, plot
 from tui.widgets.chart import Chart
 
 _CHART_WIDTH = 36  # cells; narrower charts stand below each other

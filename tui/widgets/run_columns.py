@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from engine.telemetry.metrics import HEADLINE
+from engine.telemetry.numbers import duration, short
 from tui.canvas.charset import current
-from tui.canvas.numbers import duration, short
 from tui.canvas.spark import sparkline
 from tui.safe_text import visible
 from tui.theme import glyph

@@ -12,9 +12,9 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
+from engine.telemetry.numbers import duration, short
 from engine.telemetry.states import Desired, State
 from tui.canvas.charset import Charset, current
-from tui.canvas.numbers import duration, short
 from tui.run_facts import RunFacts
 from tui.standing import SILENT_AFTER
 from tui.theme import STATE_COLORS, glyph

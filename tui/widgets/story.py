@@ -13,8 +13,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.telemetry.numbers import short
 from engine.telemetry.states import State
-from tui.canvas.numbers import short
 from tui.safe_text import visible
 from tui.theme import glyph
 from tui.wrapping import Line, wrapped

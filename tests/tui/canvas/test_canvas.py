@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from engine.telemetry.axis import Scale, x_axis, y_axis
+from engine.telemetry.smoothing import smooth
 from tui.canvas import braille
-from tui.canvas.axis import Scale, x_axis, y_axis
 from tui.canvas.charset import ASCII, UNICODE
 from tui.canvas.frame import Ink, changed_spans, line_ink, one_cell_each
 from tui.canvas.plot import Line, Mark, Plot, draw
-from tui.canvas.smoothing import smooth
 from tui.canvas.spark import sparkline
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from tui.canvas.numbers import duration, short
-from tui.canvas.smoothing import Floats
+from engine.telemetry.numbers import duration, short
+from engine.telemetry.smoothing import Floats
 
 # Beyond this, sums and differences of two ends could overflow; such values are drawn at the border.
 _LARGEST = 1e300

@@ -1,0 +1,388 @@
+"""An index that is changed finds what one that is built anew finds, and a change that is cut off changes nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import NotFound, Refused, RunFailed
+from engine.rag import opening, updating
+from engine.rag.manifest import FILE, belonging, read_manifest, verify
+from engine.rag.opening import OpenIndex, open_index, open_searcher
+from engine.rag.updating import update
+from tests.rag.making import Documents, found, make_index, spec_of, write_rows
+from tests.rag.tiny_embedder import WORDS, make_embedder
+
+if TYPE_CHECKING:
+    from engine.rag.embedder import Encoder
+
+QUERIES = ["river tower", "king wrote the bridge", "poison city founded not", "unknown"]
+
+
+def text(seed: int, words: int = 40) -> str:
+    """A text of two or three chunks that no other one resembles."""
+    draw = random.Random(seed)
+    return " ".join(draw.choices(WORDS, k=words)) + f" n{seed}"
+
+
+def base_documents(count: int = 30) -> dict[str, Any]:
+    return {f"d{number}": (text(number), {"even": number % 2 == 0}) for number in range(count)}
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_embedder: Path) -> Encoder:
+    from engine.rag.embedder import load_encoder
+    from engine.spec.rag import Embedder
+
+    return load_encoder(Embedder(path=str(tiny_embedder), precision="fp32", batch_size=4))
+
+
+@pytest.fixture
+def loaded(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The embedder is loaded once for all tests; what is returned lists the passages that it embeds."""
+    embedded: list[str] = []
+    encode = encoder.encode_passages
+
+    def counted(texts: list[str]) -> Any:
+        embedded.extend(texts)
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode_passages", counted)
+    monkeypatch.setattr(updating, "require_embedder", lambda index: encoder)
+    monkeypatch.setattr(OpenIndex, "load_encoder", lambda index: encoder)
+    return embedded
+
+
+def same(one: Path, other: Path) -> None:
+    """Both find the same for all queries: documents, texts and scores."""
+    first, second = open_searcher(one), open_searcher(other)
+    for mode in ("dense", "lexical") if open_index(one).manifest.embedder else ("lexical",):
+        for here, there in zip(found(first, QUERIES, mode), found(second, QUERIES, mode), strict=True):
+            assert here == pytest.approx(there, abs=2e-6)
+    assert open_index(one).manifest.counts.documents == open_index(other).manifest.counts.documents
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF4,SQ8"])
+def test_what_was_added_replaced_and_removed_is_found_as_in_an_index_built_anew(
+    factory: str, tmp_path: Path, encoder: Encoder, tiny_embedder: Path, loaded: list[str]
+) -> None:
+    documents = base_documents()
+    spec = spec_of(write_rows(tmp_path / "a.jsonl", documents), tiny_embedder, index={"factory": factory})
+    index = make_index(tmp_path / "index", spec, encoder)
+    loaded.clear()
+
+    documents["d5"] = (documents["d5"][0] + " " + text(1005, 20), {"even": False})
+    documents["d6"] = (documents["d6"][0], {"even": True, "year": 1999})  # only metadata
+    documents |= {f"d{number}": (text(number), {"even": True}) for number in range(30, 34)}
+    given_ = {name: documents[name] for name in ("d5", "d6", "d7", "d30", "d31", "d32", "d33")}
+    first = update(index, add=write_rows(tmp_path / "b.jsonl", given_), remove=["d0", "d1"])
+    del documents["d0"], documents["d1"]
+    # Row numbers are part of the source, so d7 moved to another line and is written anew, but not embedded.
+    assert (first.added, first.replaced, first.removed, first.compacted) == (4, 3, 2, False)
+    assert first.embedded == len(loaded) and not any("n6 " in f"{one} " or "n7 " in f"{one} " for one in loaded)
+    assert 0 < first.embedded < first.chunks
+    assert len(open_index(index).removed) == read_manifest(index).counts.removed > 0
+    anew = make_index(
+        tmp_path / "anew-1", {**spec, "corpus": {"path": str(write_rows(tmp_path / "c.jsonl", documents))}}, encoder
+    )
+    same(index, anew)
+    (year,) = open_searcher(index).search(["river"], 50, where=["year=1999"])
+    assert {one.chunk.document for one in year} == {"d6"}
+
+    loaded.clear()
+    documents["d5"] = (text(2005), {"even": False})
+    for number in range(8, 20):
+        del documents[f"d{number}"]
+    second = update(
+        index, add=write_rows(tmp_path / "b.jsonl", {"d5": documents["d5"]}), remove=[f"d{n}" for n in range(8, 20)]
+    )
+    assert second.compacted and second.embedded == second.chunks == len(loaded)
+    opened = open_index(index)
+    assert len(opened.segments) == 1 and not len(opened.removed) and verify(index) == []
+    same(
+        index,
+        make_index(
+            tmp_path / "anew-2", {**spec, "corpus": {"path": str(write_rows(tmp_path / "c.jsonl", documents))}}, encoder
+        ),
+    )
+    assert {path.name for path in index.iterdir()} == {
+        *(path.relative_to(index).parts[0] for path in belonging(index, opened.manifest)),
+        FILE,
+        "plumbline.json",
+        ".lock",
+    }
+
+
+def test_the_same_documents_again_change_nothing_and_embed_nothing(
+    tmp_path: Path, encoder: Encoder, tiny_embedder: Path, loaded: list[str]
+) -> None:
+    corpus = write_rows(tmp_path / "a.jsonl", base_documents())
+    index = make_index(tmp_path / "index", spec_of(corpus, tiny_embedder), encoder)
+    before = read_manifest(index)
+    loaded.clear()
+    again = update(index, add=corpus)
+    assert (again.added, again.replaced, again.unchanged, again.chunks, again.embedded, loaded) == (0, 0, 30, 0, 0, [])
+    assert (again.manifest.counts, again.manifest.corpus) == (before.counts, before.corpus)
+
+
+Pool = st.dictionaries(st.sampled_from([f"d{n}" for n in range(6)]), st.integers(0, 40), max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    first=Pool.filter(bool), changes=st.lists(st.tuples(Pool, st.sets(st.integers(0, 5), max_size=2), st.booleans()))
+)
+def test_whatever_is_changed_an_index_of_words_finds_what_one_built_anew_does(
+    first: dict[str, int],
+    changes: list[tuple[dict[str, int], set[int], bool]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("words")
+
+    def rows(chosen: dict[str, int]) -> Documents:
+        # No text in two documents: which of two copies stays depends on their order.
+        return {name: text(seed * 10 + int(name[1:]), seed + 3) for name, seed in chosen.items()}
+
+    index = make_index(tmp_path / "index", spec_of(write_rows(tmp_path / "a.jsonl", rows(first))))
+    there = dict(first)
+    for added, removed, compact in changes:
+        doomed = [f"d{number}" for number in removed if f"d{number}" in there]
+        left = {name: seed for name, seed in there.items() if name not in doomed} | added
+        if not left or not (added or doomed):
+            continue
+        update(
+            index, add=write_rows(tmp_path / "b.jsonl", rows(added)) if added else None, remove=doomed, compact=compact
+        )
+        there = left
+        assert verify(index) == []
+    same(index, make_index(tmp_path / "anew", spec_of(write_rows(tmp_path / "c.jsonl", rows(there)))))
+
+
+def test_copies_of_what_stays_are_left_out_and_come_in_when_it_goes(tmp_path: Path) -> None:
+    shared, own = text(1, 20), text(2, 20)
+    corpus = tmp_path / "corpus"
+    write_rows(corpus / "a.jsonl", {"a": shared, "x": text(3, 20)})
+    write_rows(corpus / "b.jsonl", {"b": f"{shared}\n\n{own}", "c": shared})
+    index = make_index(tmp_path / "index", spec_of(corpus))
+    assert read_manifest(index).counts.duplicates == 2 and not holders(index, shared) - {"a"}
+
+    copied = update(index, add=write_rows(tmp_path / "new.jsonl", {"e": shared, "f": text(4, 20)}))
+    assert holders(index, shared) == {"a"}
+    assert [(one.place, one.reason) for one in copied.rejected] == [
+        ("new.jsonl:1", "has nothing that other documents do not have")
+    ]
+    removed = update(index, remove=["a"])
+    assert {one.place for one in removed.rejected} == {"b.jsonl:1", "b.jsonl:2", "new.jsonl:1"}
+    assert all("left out as a copy of what is gone" in one.reason for one in removed.rejected)
+    assert not holders(index, shared) and holders(index, own) == {"b"}
+    again = update(index, add=corpus / "b.jsonl")
+    assert (again.replaced, again.added, again.unchanged) == (1, 0, 0)
+    assert holders(index, shared) == {"b"} == holders(index, own)
+    assert update(index, add=corpus / "b.jsonl", compact=True).unchanged == 1
+
+
+def holders(index: Path, wanted: str) -> set[str]:
+    """The documents with a chunk that holds a text."""
+    opened = open_index(index)
+    return {chunk.document for row in opened.live_rows() if wanted in (chunk := opened.chunk(int(row))).text}
+
+
+@pytest.fixture(scope="module")
+def words_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("words")
+    return make_index(folder / "index", spec_of(write_rows(folder / "a.jsonl", base_documents(8))))
+
+
+@pytest.fixture
+def words(words_index: Path, tmp_path: Path) -> Path:
+    """An index of eight documents, without vectors."""
+    return shutil.copytree(words_index, tmp_path / "index")
+
+
+def test_what_cannot_be_done_is_refused_and_changes_nothing(words: Path, tmp_path: Path) -> None:
+    before = (words / FILE).read_bytes()
+    with pytest.raises(Refused, match="nothing left"):
+        update(words, remove=[f"d{number}" for number in range(8)])
+    with pytest.raises(NotFound, match="no document 'd9'"):
+        update(words, remove=["d1", "d9"])
+    with pytest.raises(NotFound, match="is no index"):
+        update(tmp_path, remove=["d1"])
+    with updating._locked(words), pytest.raises(Refused, match="being changed by another process"):
+        update(words, remove=["d1"])
+    assert (words / FILE).read_bytes() == before and verify(words) == []
+    assert update(words, remove=["d1"]).removed == 1
+
+
+def test_another_embedder_is_refused_with_both_names(tmp_path: Path, encoder: Encoder, tiny_embedder: Path) -> None:
+    index = make_index(
+        tmp_path / "index", spec_of(write_rows(tmp_path / "a.jsonl", base_documents(3)), tiny_embedder), encoder
+    )
+    make_embedder(tmp_path / "other", seed=1)
+    new = write_rows(tmp_path / "b.jsonl", {"new": text(99)})
+    for change in (
+        lambda: update(index, add=new, embedder=tmp_path / "other"),
+        lambda: open_searcher(index, tmp_path / "other").search(["river"], mode="dense"),
+    ):
+        with pytest.raises(Refused) as refused:
+            change()
+        assert "tiny" in str(refused.value) and "other" in str(refused.value)
+    assert "d0" in {one.chunk.document for one in open_searcher(index).search(["river"], 50)[0]}
+
+
+def test_files_that_are_not_its_own_stay(words: Path) -> None:
+    (words / "README.txt").write_text("mine")
+    (words / "segment-007").mkdir()  # of an update that was cut off
+    update(words, remove=["d1"])
+    assert (words / "README.txt").read_text() == "mine" and not (words / "segment-007").exists()
+
+
+def test_who_has_it_open_goes_on_with_what_it_was(words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searcher = open_searcher(words)
+    before = found(open_searcher(words), QUERIES)
+    update(words, remove=["d1"], compact=True)
+    assert found(searcher, QUERIES) == before
+
+    # An update in the middle of an opening.
+    real, pending = opening.Segment, ["d2"]
+
+    def interrupted(folder: Path) -> Any:
+        while pending:
+            update(words, remove=[pending.pop()], compact=True)
+        return real(folder)
+
+    monkeypatch.setattr(opening, "Segment", interrupted)
+    assert all("d2" not in {name for name, _ in one} for one in found(open_searcher(words), QUERIES))
+
+
+def test_a_damaged_file_is_not_made_good_by_an_update(words: Path) -> None:
+    file = words / "segment-000" / "chunks.jsonl"
+    content = bytearray(file.read_bytes())
+    place = content.index(b"river")
+    content[place] ^= 1
+    file.write_bytes(content)
+    update(words, remove=["d7"])
+    assert verify(words) == ["segment-000/chunks.jsonl was changed: its SHA-256 is another one."]
+
+
+def test_lists_are_trained_anew_when_there_are_twice_as_many_vectors(
+    tmp_path: Path, encoder: Encoder, tiny_embedder: Path, loaded: list[str]
+) -> None:
+    spec = spec_of(write_rows(tmp_path / "a.jsonl", base_documents(20)), tiny_embedder, index={"factory": "IVF2,Flat"})
+    index = make_index(tmp_path / "index", spec, encoder)
+    made = []
+    for number in range(3):
+        new = {f"new{number}-{k}": text(5000 + 100 * number + k) for k in range(12)}
+        used = update(index, add=write_rows(tmp_path / "b.jsonl", new)).manifest.vectors
+        assert used is not None
+        made.append(used.made_of)
+    rows = read_manifest(index).counts.chunks
+    assert made[0] < made[1] == made[2] < rows <= 2 * made[2]
+
+
+# ---- cut off
+
+
+class Cut(BaseException):
+    """The process is gone: from here on nothing is written."""
+
+
+class Effects:
+    """Counts what changes files below a folder, and cuts off at one of them and all after."""
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self.count = self.limit = 0
+        sys.addaudithook(self._hook)
+
+    def run(self, folder: Path, limit: int, action: Callable[[], Any]) -> bool:
+        """Carry out an action up to an effect; return whether it came to its end."""
+        self.folder, self.count, self.limit = str(folder), 0, limit
+        try:
+            action()
+        except Cut:
+            return False
+        finally:
+            self.folder = ""
+        return True
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.folder or not self._changes(event, arguments):
+            return
+        self.count += 1
+        if self.count >= self.limit:
+            raise Cut
+
+    def _changes(self, event: str, arguments: tuple[Any, ...]) -> bool:
+        if event == "open":
+            path, _, flags = arguments
+            return str(path).startswith(self.folder) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        paths = (str(each) for each in arguments)
+        return event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir") and any(
+            path.startswith(self.folder) or not path.startswith("/") for path in paths
+        )
+
+
+@pytest.fixture(scope="module")
+def effects() -> Iterator[Effects]:
+    made = Effects()
+    yield made
+    made.folder = ""
+
+
+@pytest.mark.parametrize("kind", ["words", "compacting", "vectors"])
+def test_cut_off_anywhere_it_is_the_old_index_or_the_new_one_and_the_next_update_ends_it(
+    kind: str, tmp_path: Path, encoder: Encoder, tiny_embedder: Path, loaded: list[str], effects: Effects
+) -> None:
+    vectors = kind == "vectors"
+    spec = spec_of(write_rows(tmp_path / "a.jsonl", base_documents(8)), tiny_embedder if vectors else None)
+    old = make_index(tmp_path / "old", spec, encoder if vectors else None)
+    new = write_rows(tmp_path / "b.jsonl", {"d2": text(1002), "new": text(1003)})
+
+    def change(index: Path, remove: tuple[str, ...] = ("d0",)) -> None:
+        update(index, add=new, remove=remove, compact=kind == "compacting")
+
+    whole = shutil.copytree(old, tmp_path / "whole")
+    change(whole)
+    states = [found(open_searcher(index), QUERIES) for index in (old, whole)]
+    seen, limit, ended = set(), 0, False
+    while not ended:
+        limit += 1
+        index = shutil.copytree(old, tmp_path / f"cut-{limit}")
+        ended = effects.run(index, limit, lambda index=index: change(index))  # type: ignore[misc]
+        assert verify(index) == []
+        state = found(open_searcher(index), QUERIES)
+        assert state in states
+        seen.add(states.index(state))
+        change(index, () if state == states[1] else ("d0",))
+        assert found(open_searcher(index), QUERIES) == states[1]
+        belong = {path.relative_to(index).parts[0] for path in belonging(index, read_manifest(index))}
+        assert {path.name for path in index.iterdir()} == belong | {FILE, "plumbline.json", ".lock"}
+        shutil.rmtree(index)
+    assert seen == {0, 1} and limit > 15
+
+
+def test_a_full_disk_is_one_sentence_and_the_index_is_as_it_was(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = found(open_searcher(words), QUERIES)
+    real = np.save
+
+    def full(file: Any, values: Any, **more: Any) -> None:
+        if "removed" in str(file):
+            raise OSError(28, os.strerror(28), str(file))
+        real(file, values, **more)
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(RunFailed, match="No space left on device while changing the index"):
+        update(words, remove=["d1"])
+    assert found(open_searcher(words), QUERIES) == before and verify(words) == []
