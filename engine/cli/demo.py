@@ -1,4 +1,4 @@
-"""`engine demo`: a small cluster on this machine, a fine-tuning over SSH, and the UI open on it."""
+"""`engine demo`: a small cluster on this machine, the whole pipeline over SSH, the UI open on it, and the report."""
 
 from __future__ import annotations
 
@@ -6,40 +6,49 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.output import duration, number, table
+from engine.cli.output import duration, table
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import NotFound, RunFailed
 
 if TYPE_CHECKING:
+    from engine.report.tables import Grid
     from engine.store.database import Store
 
 
 @click.command()
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
-@click.option("--recipe", type=click.Path(path_type=Path), default=Path("recipes/facts/sft.yaml"), show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the fact world.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), default=Path("recipes/facts/pipeline.yaml"), show_default=True
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of world and runs.")
 @click.option("--nodes", type=click.IntRange(1, 8), default=2, show_default=True)
+@click.option("--set", "overrides", multiple=True, metavar="STAGE.KEY=VALUE", help="Set a key of a stage.")
 @click.option("--headless", is_flag=True, help="No UI, also on a terminal.")
 @global_options
 @pass_settings
-def demo(settings: Settings, *, folder: Path, recipe: Path, seed: int, nodes: int, headless: bool) -> int:
-    """Fine-tune a tiny model on two nodes over SSH, and watch it learn."""
+def demo(
+    settings: Settings,
+    *,
+    folder: Path,
+    recipe: Path,
+    seed: int,
+    nodes: int,
+    overrides: tuple[str, ...],
+    headless: bool,
+) -> int:
+    """Run the pipeline of the fact world over SSH, and see how much less its model hallucinates."""
+    from engine.cli.pipelines import launch_pipeline
+    from engine.cli.readiness import Grounds
     from engine.cli.watch import Lines, watch_until_ended
     from engine.cluster.hostfile import parse_hostfile
-    from engine.cluster.snapshot import take_snapshot
     from engine.data.facts.files import write
     from engine.data.facts.world import FactWorld
     from engine.dispatch.lifecycle import ensure_running
-    from engine.spec.loading import load_spec
-    from engine.spec.resolve import with_absolute_paths
-    from engine.store import experiments
 
     if not recipe.is_file():
         raise NotFound("there is no such recipe.", hint="Run it where Plumbline was cloned.", where=str(recipe))
@@ -53,26 +62,68 @@ def demo(settings: Settings, *, folder: Path, recipe: Path, seed: int, nodes: in
     settings.db = settings.db or folder / "experiments.db"
     store = settings.open_store(create=True)
     hostfile_text, hostfile = _cluster(settings, folder, nodes)
-    overrides = [f"data.train={facts / 'sft.jsonl'}", f"data.eval={facts / 'sft-eval.jsonl'}", f"seed={seed}"]
-    spec = with_absolute_paths(load_spec(recipe, overrides), recipe.resolve().parent)
     hosts = parse_hostfile(hostfile_text, hostfile or "demo")
-    snapshot = take_snapshot(store.objects_dir)
-    identity = experiments.create(
-        store, spec, tags=("demo",), hostfile=hostfile, hostfile_text=hosts.text, code=snapshot.sha256
+    paths = _with_facts(recipe, facts)
+    launched = launch_pipeline(
+        settings, recipe, Grounds(hosts), overrides=[f"seed={seed}", *paths, *overrides], tags=("demo",)
     )
     ensure_running(settings.database)
-    click.echo(f"Launched {identity} on {', '.join(node.host for node in hosts.nodes)}.")
+    ids = list(launched.stages.values())
+    click.echo(f"Launched {launched}: {len(ids)} stages on {', '.join(node.host for node in hosts.nodes)}.")
 
     database = _short(settings.database)
     if not headless and sys.stdin.isatty() and sys.stdout.isatty():
-        outcome = subprocess.run([sys.executable, "-m", "tui", "--db", str(settings.database), identity], check=False)
+        outcome = subprocess.run([sys.executable, "-m", "tui", "--db", str(settings.database)], check=False)
         click.echo(f"What runs goes on. To see it again: .venv/bin/plumbline --db {database}")
+        click.echo(f"When it has ended: .venv/bin/engine report {launched.pipeline} -o report.html --db {database}")
         return outcome.returncode
-    code = watch_until_ended(settings, store, [identity], Lines())
+    code = watch_until_ended(settings, store, ids, Lines())
     if code == 0:
-        click.echo(_learned(store, identity))
+        report = folder / "report.html"
+        click.echo(_told(settings, store, launched.pipeline, report))
+        click.echo(f"The report: {_short(report)}")
         click.echo(f"It took {duration(time.monotonic() - began)}. To look at it: .venv/bin/plumbline --db {database}")
+    else:
+        click.echo(f"To go on with what has not succeeded: .venv/bin/engine resume {launched.pipeline} --db {database}")
     return code
+
+
+def _with_facts(recipe: Path, facts: Path) -> list[str]:
+    """Return settings for all keys of the stages that name files of the fact world, where recipes expect it."""
+    from engine.spec.pipeline import load_pipeline
+    from engine.spec.resolve import paths_by_key
+
+    usual = Path("demo") / "facts"
+    found = []
+    for stage in load_pipeline(recipe).stages:
+        for key, path in paths_by_key(stage.spec).items() if stage.spec is not None else ():
+            parts = Path(path).parts
+            if parts[-3:-1] == usual.parts:
+                found.append(f"{stage.name}.{key}={facts / parts[-1]}")
+    return found
+
+
+def _told(settings: Settings, store: Store, pipeline: str, file: Path) -> str:
+    """Write the report of the newest launch of a pipeline, and return its first table."""
+    from engine.cli.evaluation_files import find_files
+    from engine.cli.report import write_report
+    from engine.report.report import build
+    from engine.report.selection import chosen
+    from engine.report.tables import headline
+
+    selection = chosen(store, [pipeline])
+    made = build(store, selection, find_files(store, selection.experiments, here_only=False))
+    write_report(made, [file, file.with_suffix(".md"), file.with_suffix(".json")])
+    return "\n\n".join(_table(headline(one)) for one in made.headlines)
+
+
+def _table(grid: Grid) -> str:
+    """Return a table of the report for a terminal; intervals stand behind their figures."""
+    rows = [[f"{cell.text} {cell.below}".strip() for cell in row] for row in grid.rows]
+    titles = [label for label, columns in grid.spans for _ in range(columns)] or [""] * len(grid.header)
+    titles = [""] * (len(grid.header) - len(titles)) + titles
+    header = [f"{name} {title}".strip().upper() for name, title in zip(grid.header, titles, strict=True)]
+    return table(header, rows)
 
 
 def _short(path: Path) -> str:
@@ -103,22 +154,3 @@ def _cluster(settings: Settings, folder: Path, nodes: int) -> tuple[str, str | N
     started = json.loads(line)
     click.echo(f"Started {nodes} OpenSSH nodes on loopback; they leave when the run has ended.")
     return Path(started["hostfile"]).read_text(encoding="utf-8"), started["hostfile"]
-
-
-def _mean_of_tenth(values: Sequence[float], *, last: bool) -> float:
-    tenth = max(1, len(values) // 10)
-    return fmean(values[-tenth:] if last else values[:tenth])
-
-
-def _learned(store: Store, identity: str) -> str:
-    from engine.store import series
-
-    loss = series.read(store, identity, "loss")
-    first, last = _mean_of_tenth(loss.value, last=False), _mean_of_tenth(loss.value, last=True)
-    rows = [
-        ["points, one a logged step", str(len(loss.step))],
-        ["loss, mean of the first tenth", number(first)],
-        ["loss, mean of the last tenth", number(last)],
-        ["final loss", number(loss.value[-1])],
-    ]
-    return table(["FACT WORLD, SFT", ""], rows, right=(1,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +67,7 @@ def report(
     for problem in found.problems:
         say(settings, problem)
     made = build(store, selection, found, examples)
-    for path, one in zip(outputs, styles, strict=True):
-        _write(path.expanduser(), _writer(one)(made))
+    write_report(made, outputs, styles)
     if settings.json:
         files = [{"path": str(path), "format": one} for path, one in zip(outputs, styles, strict=True)]
         print_json(
@@ -82,6 +81,12 @@ def report(
         return
     say(settings, made.summary)
     say(settings, f"{' and '.join(map(str, outputs))} {'tells' if len(outputs) == 1 else 'tell'} the rest.")
+
+
+def write_report(made: Report, outputs: Sequence[Path], styles: Sequence[str] | None = None) -> None:
+    """Write a report to files. styles: of each; None: as their names say. Raises RunFailed where one cannot be."""
+    for path, style in zip(outputs, styles or [_style(path) for path in outputs], strict=True):
+        _write(path.expanduser(), _writer(style)(made))
 
 
 def _named(reference: str) -> str:
