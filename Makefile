@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,rag,dev]'
 	@touch $@
 
-demo: install ## Fine-tune a tiny model on two nodes over SSH, and watch its loss fall (SEED=n for another world)
+demo: install ## Fine-tuning, reward model, PPO, index and evaluations over SSH, and their report (SEED=n: another world)
 	$(BIN)/engine demo --seed $(or $(SEED),0)
 
 cluster: install ## Hold eight OpenSSH nodes of eight slots on this machine, to try things on (ARGS='--isolated --nodes 4')
@@ -32,7 +32,7 @@ check: install ## Style, types and architecture, in a minute
 
 test: check ## The checks and all tests, on a CPU without network
 	@tests/system-packages
-	$(BIN)/pytest -m 'not cluster'
+	$(BIN)/pytest -m 'not cluster' -n 2 --dist loadfile
 
 test-cluster: install ## The heavier suites: many nodes, faults, minutes
 	@tests/system-packages cluster

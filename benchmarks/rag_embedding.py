@@ -132,7 +132,7 @@ def memory(arguments: argparse.Namespace) -> None:
     """Print the peak memory of a process that embeds both corpora, by competitor."""
     print("peak memory of a process (resident)")
     for name in (PLAIN, EXACT, OURS):
-        found = finished(started(arguments, name, arguments.threads, "0/1"))
+        (found,) = finished(started(arguments, name, arguments.threads, "0/1"))
         print(f"  {name:<28} {found['loaded'] / 2**20:8.0f} MiB loaded {found['peak'] / 2**20:8.0f} MiB at most")
 
 
@@ -142,7 +142,7 @@ def processes(arguments: argparse.Namespace) -> None:
     for count in (1, arguments.threads):
         threads = arguments.threads // count
         running = [started(arguments, OURS, threads, f"{share}/{count}") for share in range(count)]
-        found = [finished(process) for process in running]
+        found = finished(*running)
         seconds = max(each["ended"] for each in found) - min(each["began"] for each in found)
         rate = sum(each["chunks"] for each in found) / seconds
         print(f"  {count} processes of {threads} threads: {rate:8.1f} chunks/s; {describe()}")
@@ -153,15 +153,23 @@ def started(arguments: argparse.Namespace, name: str, threads: int, share: str) 
     given = ["--child", name, "--threads", threads, "--share", share, "--chunks", arguments.chunks]
     model = ["--model", model_of(arguments), "--squad", arguments.squad]
     command = [sys.executable, __file__, *map(str, given + model)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def finished(process: subprocess.Popen[str]) -> dict[str, float]:
-    """Return what such a process found."""
-    output, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"a process failed with {process.returncode}")
-    return dict(json.loads(output.splitlines()[-1]))
+def finished(*processes: subprocess.Popen[str]) -> list[dict[str, float]]:
+    """Let such processes begin together, as soon as all have loaded, and return what they found."""
+    for process in processes:
+        assert process.stdout is not None
+        if process.stdout.readline() != "loaded\n":
+            raise SystemExit("a process could not load the embedder")
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit("a process failed")
+    return [dict(json.loads(output)) for output in outputs]
 
 
 def child(arguments: argparse.Namespace) -> dict[str, float]:
@@ -170,6 +178,8 @@ def child(arguments: argparse.Namespace) -> dict[str, float]:
     embed, _ = loaded(arguments, arguments.child)
     texts = [text for corpus in corpora(arguments).values() for text in corpus][number::count]
     held = peak_bytes()
+    print("loaded", flush=True)
+    sys.stdin.readline()
     began = time.monotonic()
     embed(texts)
     return {"loaded": held, "peak": peak_bytes(), "began": began, "ended": time.monotonic(), "chunks": len(texts)}

@@ -23,6 +23,7 @@ from engine.evaluate.multiple_choice import mc1, mc2
 from engine.evaluate.outcomes import Grading, Outcome, judge
 from engine.generate.answering import Answered, Answerer, Writing
 from engine.generate.choosing import Weighed, weigh_choices
+from engine.generate.citations import without_citations
 from engine.generate.grounding import Evidence, Grounding
 from engine.generate.models import load_causal, load_tokenizer, require_model_folder
 from engine.spec.evaluation import SupportSettings
@@ -90,15 +91,19 @@ class Respondent:
         return [_with_cause(asked, row) for asked, row in zip(piece, rows, strict=True)]
 
     def _row(self, asked: Asked, answer: Answered) -> Row:
+        # Where there is something to cite, marks of citations are no part of what an answer says.
+        said, *drawn = (
+            text if asked.passages is None else without_citations(text) for text in (answer.text, *answer.samples)
+        )
         probabilities = {
             "probability": answer.probability,
             "per_token": math.exp(answer.log_prob),
-            "agreement": agreement(answer.text, answer.samples, self._grading.abstentions),
+            "agreement": agreement(said, drawn, self._grading.abstentions),
         }
         confidence = probabilities[self._spec.grading.confidence]
         return Row(
             response=answer.text,
-            outcome=judge(asked.question, answer.text, self._grading, confidence).outcome,
+            outcome=judge(asked.question, said, self._grading, confidence).outcome,
             confidence=_rounded(confidence),
             probability=_rounded(answer.probability) or 0.0,
             per_token=_rounded(math.exp(answer.log_prob)) or 0.0,

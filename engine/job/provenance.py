@@ -107,7 +107,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def _inputs(paths: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is to be told of the models and indexes (`parents`) and of the other files (`data`) that a spec names, by key.
+    """Return what is to be told of the models and indexes (`parents`) and of other files (`data`) that a spec names.
 
     `sha256` of a file is that of its content, of a folder that of `folder_hash`: over the names and contents of all
     files in it, weights too. It is null with a `problem` beside it where a file cannot be read.

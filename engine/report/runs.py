@@ -133,13 +133,9 @@ def _attempt(one: attempts.Attempt) -> Attempt:
         started_at=one.started_at,
         ended_at=one.ended_at,
         nodes=tuple(str(seat.get("host")) for seat in one.placement),
-        slots=sum(int(slots) if isinstance(slots, int) else len(slots) for slots in _slots(one.placement)),
+        slots=sum(int(seat.get("slots") or 0) for seat in one.placement),
         reason=one.reason,
     )
-
-
-def _slots(placement: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return [seat.get("slots") or 0 for seat in placement]
 
 
 def _software(one: Experiment, provenance: Mapping[str, Any] | None) -> dict[str, str]:

@@ -63,6 +63,7 @@ _TABLE = {
     "over_refusal": Metric("1", "share of answerable questions not answered"),
     "claim_precision": Metric("1", "share of claims that are true"),
     "groundedness": Metric("1", "share of claims that a retrieved passage states"),
+    "eval_groundedness": Metric("1", "the same of the likeliest answers to held-out prompts"),
     "citation_recall": Metric("1", "share of claims that what they cite supports"),
     "citation_precision": Metric("1", "share of citations that support their claim"),
     "hit": Metric("1", "share of answerable questions with a passage that holds the answer"),

@@ -1,4 +1,4 @@
-"""`engine report`: files of each form, answers brought from where they lie, and one sentence where they cannot be had."""
+"""`engine report`: files of each form, answers brought from where they lie, one sentence where they cannot be had."""
 
 from __future__ import annotations
 
@@ -104,24 +104,12 @@ def test_answers_that_were_changed_since_do_not_count(engine: Engine, world: Wor
     assert done.code == 0 and len(done.json["notes"]) == 1 and "eval-0001" in done.json["notes"][0]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
+def test_what_cannot_be_done_is_said(engine: Engine, world: World, tmp_path: Path) -> None:
+    for arguments, code, said in (
         (("facts-ppo", "-o", "out.docx"), 2, ".html, .md or .json"),
         (("facts-ppo",), 2, "--output"),
-        (("nothing-such", "-o", "out.html"), 3, "nothing-such"),
-        (("facts-ppo", "-o", "no/such/folder/out.html"), 1, "cannot be written"),
-    ],
-)
-def test_what_cannot_be_done_is_said(
-    engine: Engine,
-    world: World,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    code: int,
-    said: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = engine("report", *arguments)
-    assert done.code == code and said in done.err
+        (("nothing-such", "-o", str(tmp_path / "out.html")), 3, "nothing-such"),
+        (("facts-ppo", "-o", str(tmp_path / "no/such/out.html")), 1, "cannot be written"),
+    ):
+        done = engine("report", *arguments)
+        assert done.code == code and said in done.err, arguments

@@ -65,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_spec(world: Path) -> MakeSpec:
-    """Return a function that writes a spec: with gold passages and drawn answers, in small pieces; keywords go over it."""
+    """Return a function that writes a spec: gold passages, drawn answers, small pieces; keywords go over it."""
 
     def make(**more: Any) -> Path:
         spec = {

@@ -6,9 +6,14 @@ which it does not look at.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 END = "</s>"
 _TEMPLATE = (
@@ -21,50 +26,65 @@ _REST = 1e-9
 
 def make_model(folder: Path, table: Mapping[str, Mapping[str, float]]) -> Path:
     """Write a model folder. table: for a line, the probability of each line after it, or of the end; they sum to 1."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     lines = dict.fromkeys(["<unk>", "<pad>", END, *table, *(line for row in table.values() for line in row)])
     vocabulary = {line: number for number, line in enumerate(lines)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("\n", behavior="removed")
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        pad_token="<pad>",
-        eos_token=END,
-        chat_template=_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-    width = 2 * math.ceil(len(vocabulary) / 2)
-    network = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=width,
-            intermediate_size=4,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            max_position_embeddings=32,
-            rms_norm_eps=1e-12,
-            tie_word_embeddings=False,
-            eos_token_id=vocabulary[END],
-            pad_token_id=vocabulary["<pad>"],
-            bos_token_id=None,
-        )
-    )
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            if "norm" not in name:
-                weight.zero_()
-        # A token is a direction of its own, of length √width after the norm; attention and MLP add nothing to it.
-        network.model.embed_tokens.weight[:, : len(vocabulary)] = torch.eye(len(vocabulary))
-        for line, number in vocabulary.items():
-            told = table.get(line, {END: 1.0})
-            rest = _REST / len(vocabulary)
-            for following, place in vocabulary.items():
-                probability = max(told.get(following, 0.0), rest)
-                network.lm_head.weight[place, number] = math.log(probability) / math.sqrt(width)
-    network.save_pretrained(folder)
-    wrapped.save_pretrained(folder)
+    # The head of attention is as wide as the model, and must be even.
+    size, width = len(vocabulary), 2 * math.ceil(len(vocabulary) / 2)
+    folder.mkdir()
+    _write_tokenizer(folder, vocabulary)
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": size,
+        "hidden_size": width,
+        "intermediate_size": 4,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-12,
+        "tie_word_embeddings": False,
+        "eos_token_id": vocabulary[END],
+        "pad_token_id": vocabulary["<pad>"],
+        "bos_token_id": None,
+        "dtype": "float32",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    # A token is a direction of its own, of length √width after the norm; attention and MLP add nothing to it.
+    following = np.full((size, size), _REST / size)
+    for line, place in vocabulary.items():
+        for after, probability in table.get(line, {END: 1.0}).items():
+            following[place, vocabulary[after]] = max(probability, _REST / size)
+    head = np.zeros((size, width))
+    head[:, :size] = np.log(following).T / math.sqrt(width)
+    zeros = {
+        **{f"self_attn.{name}_proj": (width, width) for name in "qkvo"},
+        "mlp.gate_proj": (4, width),
+        "mlp.up_proj": (4, width),
+        "mlp.down_proj": (width, 4),
+    }
+    weights = {
+        "model.embed_tokens.weight": np.eye(size, width),
+        "lm_head.weight": head,
+        "model.norm.weight": np.ones(width),
+        "model.layers.0.input_layernorm.weight": np.ones(width),
+        "model.layers.0.post_attention_layernorm.weight": np.ones(width),
+        **{f"model.layers.0.{name}.weight": np.zeros(shape) for name, shape in zeros.items()},
+    }
+    save_file({name: value.astype(np.float32) for name, value in weights.items()}, folder / "model.safetensors")
     return folder
+
+
+def _write_tokenizer(folder: Path, vocabulary: Mapping[str, int]) -> None:
+    tokenizer = Tokenizer(models.WordLevel(dict(vocabulary), unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("\n", behavior="removed")
+    tokenizer.add_special_tokens(["<unk>", "<pad>", END])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "eos_token": END,
+        "chat_template": _TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""Blocks dealt over ranks that are killed, each with a folder of its own: what is embedded is used, by whoever has it."""
+"""Blocks dealt over ranks that are killed, each with a folder of its own: all that was embedded is used."""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ def effects() -> Iterator[Effects]:
 
 
 @pytest.mark.parametrize("kind", ["words", "compacting", "vectors"])
-def test_cut_off_anywhere_it_is_the_old_index_or_the_new_one_and_the_next_update_ends_it(
+def test_cut_off_anywhere_it_is_the_old_index_or_the_new_one_and_the_next_update_ends_it(  # noqa: PLR0917
     kind: str, tmp_path: Path, encoder: Encoder, tiny_embedder: Path, loaded: list[str], effects: Effects
 ) -> None:
     vectors = kind == "vectors"

@@ -169,7 +169,7 @@ class Filling:
         ]
         identity = experiments.create(store, parse_spec(spec), name=name, inputs=inputs)
         ids[name] = identity
-        seats = [{"host": "node-1", "index": 0, "slots": [0, 1], "first_rank": 0}]
+        seats = [{"host": "node-1", "index": 0, "slots": 2, "first_rank": 0}]
         launches = 1 if restart is None else 2
         offset = 0
         for number in range(1, launches + 1):

@@ -64,6 +64,7 @@ data:
   template: null
   max_length: 512
   packing: false
+  order: shuffled
   loss_on: assistant
   on_broken_row: error
 train:

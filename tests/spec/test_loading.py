@@ -40,7 +40,7 @@ rewards:
 data: {train: prompts.jsonl}
 """
 
-KINDS = "model, exact_match, abstention, length, regex or function"
+KINDS = "model, exact_match, support, abstention, length, regex or function"
 NAMES = "at most 40 of a-z, 0-9 and '_' (a letter first)"
 SECTION = 'must be a section of keys; it is "length".'
 BF16 = "Did you mean bf16?"

