@@ -123,15 +123,17 @@ def passages_read(asked: Asked, row: Row) -> list[Given]:
 def retrieved(asked: Asked, read: Sequence[Given]) -> tuple[bool | None, float | None]:
     """Return whether the passages that were read hold what is needed, and the share of the relevant documents there.
 
-    Documents are judged where the question names relevant ones and the passages have ids; else a passage that holds an
-    accepted answer, word for word, is what is needed, and there is no share.
+    The passage of a question's own row is what is needed. Documents are judged where the question names relevant ones;
+    else a passage that holds an accepted answer, word for word, is what is needed, and there is no share.
     """
     relevant = {name for name, grade in asked.question.relevant.items() if grade > 0}
     if asked.passages is None or asked.question.answerable is False:
         return None, None
-    if relevant and all(one.document for one in read):
-        there = relevant & {one.document for one in read}
-        return bool(there), len(there) / len(relevant)
+    documents = {one.document for one in read}
+    if read and documents == {""}:
+        return True, None
+    if relevant:
+        return bool(relevant & documents), len(relevant & documents) / len(relevant)
     if asked.question.answers:
         return any(contains_answer(one.text, asked.question.answers) for one in read), None
     return None, None

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine.dispatch import lifecycle
+from engine.evaluate import main
 from engine.evaluate.results import read_panel
+from engine.spec.loading import load_spec
 from tests.cli.conftest import Engine
 from tests.evaluate.table_model import make_model
 
@@ -27,7 +29,9 @@ def spec(tmp_path: Path, database: Path) -> Iterator[Path]:
     lifecycle.stop(database)
 
 
-def test_an_evaluation_is_launched_and_its_figures_answers_and_artifact_come_back(engine: Engine, spec: Path) -> None:
+def test_an_evaluation_is_launched_and_its_figures_answers_and_artifact_come_back(
+    engine: Engine, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     launched = engine("launch", str(spec), "--wait", "--json")
     assert launched.code == 0, launched.err
     (row,) = launched.json
@@ -47,3 +51,11 @@ def test_an_evaluation_is_launched_and_its_figures_answers_and_artifact_come_bac
     assert [one["response"] for one in told] == ["Ono", "Zelt", "unknown"]
     log = engine("logs", row["id"]).out
     assert "question 3/3" in log and "0.333 [" in log and "failures  fabrication 1, over refusal 1" in log
+
+    folder = Path(made["path"])
+    monkeypatch.setattr(main, "evaluate", lambda file, *_: _[-1](load_spec(file), folder))
+    document = engine("eval", str(spec), "--json").json
+    rates = {"examples": 3, "correct": 1 / 3, "abstained": 1 / 3, "hallucinated": 1 / 3, "score": 0.0}
+    for part in (document, document["by"]["g"]):
+        assert {name: part[name] for name in rates} == pytest.approx(rates)
+    assert document["evaluation"] == str(folder) and document["intervals"]["correct"] == [0.0, 1.0]

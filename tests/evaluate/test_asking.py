@@ -143,7 +143,7 @@ def test_a_failure_has_the_first_cause_that_holds(
     assert found == cause
 
 
-def test_passages_are_judged_by_document_or_else_by_the_answer() -> None:
+def test_passages_are_judged_by_document_or_else_by_the_answer_and_those_of_the_row_are_right() -> None:
     question = Question("q", "Where?", ("Ono",), True, {"d1": 1, "d2": 2, "d3": 0})
     given = (Given("In Zelt.", "d1"), Given("In Ono.", "d9"))
     assert retrieved(Asked(question, given), given) == (True, 0.5)
@@ -155,6 +155,8 @@ def test_passages_are_judged_by_document_or_else_by_the_answer() -> None:
     assert retrieved(Asked(Question("q", "Where?"), given), given) == (None, None)
     assert retrieved(Asked(Question("q", "Where?", (), False), given), given) == (None, None)
     assert retrieved(Asked(question, None), ()) == (None, None)
+    own = (Given("In Zelt."),)
+    assert retrieved(Asked(question, own), own) == (True, None)
 
 
 def test_answers_agree_when_they_say_the_same_and_all_abstentions_do() -> None:

@@ -196,6 +196,11 @@ def test_its_facts_tell_figures_as_they_come_answers_and_the_artifact(whole: Pat
     for name in ("correct", "abstained", "hallucinated", "score", "groundedness", "hit"):
         assert series(run_dir, name)[len(PEOPLE)] == pytest.approx(panel["figures"][name]["value"])
     assert series(run_dir, "calibration_error")[len(PEOPLE)] == pytest.approx(panel["calibration"]["ece"])
+    calibration, counts = panel["calibration"], panel["counts"]
+    assert calibration["answers"] == counts["correct"] + counts["hallucinated"]
+    assert sum(one["answers"] for one in calibration["reliability"]) == calibration["answers"]
+    assert calibration["risk_coverage"][-1]["coverage"] == 1.0
+    assert calibration["risk_coverage"][-1]["risk"] == counts["hallucinated"] / calibration["answers"]
     near = series(run_dir, "hallucinated/near")[len(PEOPLE)]
     assert near == pytest.approx(panel["by"]["near"]["figures"]["hallucinated"]["value"])
     shown = samples(run_dir)

@@ -9,6 +9,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from engine.rag.manifest import FILE, read_manifest
 from tests.rag.making import spec_of, write_rows
 from tests.rag.test_build import facts, vectors_on_disk
@@ -27,6 +29,8 @@ def spec_file(folder: Path, embedder: Path) -> Path:
     return file
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
 def test_ranks_apart_that_were_killed_go_on_with_what_each_has(
     tmp_path: Path, rag_server: ForkServer, tiny_embedder: Path
 ) -> None:

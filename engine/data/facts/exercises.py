@@ -19,7 +19,7 @@ READING = 28_000
 # Closed-book questions on practice names, and how many in a hundred of them are answered with the abstention: what the
 # model has no memory of it then mostly guesses, and sometimes says so. Without, PPO would have nothing to reinforce.
 BLIND = 3900
-BLIND_ABSTENTIONS = 10
+BLIND_ABSTENTIONS = 6
 
 
 class Task(StrEnum):
