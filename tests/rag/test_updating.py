@@ -356,7 +356,7 @@ def test_cut_off_anywhere_it_is_the_old_index_or_the_new_one_and_the_next_update
     states = [found(open_searcher(index), QUERIES) for index in (old, whole)]
     seen, limit, ended = set(), 0, False
     while not ended:
-        limit += 1
+        limit += 3 if vectors else 1
         index = shutil.copytree(old, tmp_path / f"cut-{limit}")
         ended = effects.run(index, limit, lambda index=index: change(index))  # type: ignore[misc]
         assert verify(index) == []
