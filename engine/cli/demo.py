@@ -89,18 +89,24 @@ def demo(
 
 
 def _with_facts(recipe: Path, facts: Path) -> list[str]:
-    """Return settings for all keys of the stages that name files of the fact world, where recipes expect it."""
+    """Return settings for all keys of the stages that name files of the fact world, where recipes expect it.
+
+    An item of a list cannot be set, so that a list is set whole.
+    """
     from engine.spec.pipeline import load_pipeline
     from engine.spec.resolve import paths_by_key
 
-    usual = Path("demo") / "facts"
-    found = []
+    usual = ("demo", "facts")
+    settings: dict[str, str | list[str]] = {}
     for stage in load_pipeline(recipe).stages:
         for key, path in paths_by_key(stage.spec).items() if stage.spec is not None else ():
-            parts = Path(path).parts
-            if parts[-3:-1] == usual.parts:
-                found.append(f"{stage.name}.{key}={facts / parts[-1]}")
-    return found
+            moved = str(facts / Path(path).name) if Path(path).parts[-3:-1] == usual else path
+            place, in_list, _ = f"{stage.name}.{key}".partition("[")
+            if in_list:
+                settings[place] = [*settings.get(place, []), moved]
+            elif moved != path:
+                settings[place] = moved
+    return [f"{place}={json.dumps(value)}" for place, value in settings.items()]
 
 
 def _told(settings: Settings, store: Store, pipeline: str, file: Path) -> str:
