@@ -14,6 +14,8 @@ import pytest
 from engine.cli import demo
 from engine.cli.settings import Settings
 from engine.dispatch import lifecycle
+from engine.spec.pipeline import load_pipeline
+from engine.spec.resolve import is_reference, paths_by_key
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -88,6 +90,17 @@ def test_without_sshd_it_says_how_to_install_it_and_uses_this_machine(
     assert (text, hostfile) == ("localhost slots=2\n", None)
     (line,) = capsys.readouterr().out.splitlines()
     assert "without SSH" in line and "openssh-server" in line
+
+
+def test_every_file_of_the_fact_world_that_the_pipeline_names_is_looked_for_in_the_demos_folder(
+    tmp_path: Path,
+) -> None:
+    recipe = REPOSITORY / "recipes/facts/pipeline.yaml"
+    pipeline = load_pipeline(recipe, ["seed=3", *demo._with_facts(recipe, tmp_path / "facts")])
+    for stage in pipeline.stages:
+        assert stage.spec is not None and stage.spec.seed == 3
+        paths = [Path(path) for path in paths_by_key(stage.spec).values() if not is_reference(path)]
+        assert paths and all(path.parent == tmp_path / "facts" for path in paths)
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
