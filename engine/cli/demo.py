@@ -45,7 +45,7 @@ def demo(
     from engine.cli.pipelines import launch_pipeline
     from engine.cli.readiness import Grounds
     from engine.cli.watch import Lines, watch_until_ended
-    from engine.cluster.hostfile import parse_hostfile
+    from engine.cluster.hostfile import load_hostfile, parse_hostfile
     from engine.data.facts.files import write
     from engine.data.facts.world import FactWorld
     from engine.dispatch.lifecycle import ensure_running
@@ -62,7 +62,7 @@ def demo(
     settings.db = settings.db or folder / "experiments.db"
     store = settings.open_store(create=True)
     hostfile_text, hostfile = _cluster(settings, folder, nodes)
-    hosts = parse_hostfile(hostfile_text, hostfile or "demo")
+    hosts = parse_hostfile(hostfile_text, "demo") if hostfile is None else load_hostfile(Path(hostfile))
     paths = _with_facts(recipe, facts)
     launched = launch_pipeline(
         settings, recipe, Grounds(hosts), overrides=[f"seed={seed}", *paths, *overrides], tags=("demo",)
