@@ -27,7 +27,9 @@ def load_model(folder: Path, device: str) -> Any:
     """
     check_folder(folder)
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     try:
         with missing_weights() as missing:
             model = SentenceTransformer(
