@@ -66,5 +66,5 @@ class IndexSettings(Section):
 
     factory: str = Field("auto", description="auto: by the number of chunks; or a faiss factory string")
     lexical: bool = Field(True, description="BM25 beside the vectors, for lexical and hybrid search")
-    block_size: PositiveInt = Field(1024, description="chunks that a rank embeds in one piece")
+    block_size: PositiveInt = Field(4096, description="chunks that a rank embeds in one piece")
     training_vectors: Count = Field(0, description="vectors that an index is trained on; 0: what its lists need")
