@@ -57,7 +57,7 @@ def calibrate(scorer: Scorer, rows: Sequence[Labelled]) -> Calibration:
         )
     candidates = np.unique(scores)[::-1]
     accuracies = _balanced_accuracy(scores, truth, candidates)
-    best = int(accuracies.argmax())
+    best = int(np.round(accuracies, 12).argmax())  # equal ones differ in their last bits; the highest threshold counts
     return Calibration(
         scorer=scorer.name,
         version=scorer.version,
