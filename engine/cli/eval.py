@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.job_options import job_options
 from engine.cli.output import print_json, table
-from engine.cli.settings import Settings, global_options, pass_settings
+from engine.cli.settings import Settings
 
 if TYPE_CHECKING:
     from engine.spec.models import EvalSpec
@@ -30,12 +31,7 @@ _BELOW = (
 
 
 @click.command("eval")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--run-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/NAME beside the spec.")
-@click.option("--attempt", type=click.IntRange(min=1), help="Default: one more than the run directory has seen.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
-@global_options
-@pass_settings
+@job_options
 def evaluate(
     settings: Settings, file: Path, run_dir: Path | None, attempt: int | None, overrides: tuple[str, ...]
 ) -> int:

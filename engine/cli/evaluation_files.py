@@ -5,13 +5,13 @@ What lies on other machines is brought once, and kept beside the database under 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound, PlumblineError, Unreachable
+from engine.job.durable import folder_hash, read_json
 
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Node
@@ -42,7 +42,7 @@ def find_files(store: Store, ids: Sequence[str], *, here_only: bool) -> Found:
             folder = files.evaluation(identity, newest)
             if folder is not None:
                 evaluations[identity] = folder
-                provenance |= {identity: told} if (told := _read(folder / _PROVENANCE)) is not None else {}
+                provenance |= {identity: told} if (told := read_json(folder / _PROVENANCE)) is not None else {}
         elif (document := files.provenance(identity, newest)) is not None:
             provenance[identity] = document
     return Found(evaluations, provenance, files.problems())
@@ -66,12 +66,11 @@ class _Files:
 
     def evaluation(self, identity: str, made: Artifact) -> Path | None:
         """Return the folder of an evaluation on this machine; null if it cannot be had."""
-        from engine.job.durable import folder_hash
 
         here = Path(made.path).expanduser()
         kept = self._store.runs_dir / identity / f"{_EVALUATION}-{(made.sha256 or 'any')[:12]}"
         for folder in (here, kept):
-            if folder.is_dir() and (made.sha256 is None or _hash(folder_hash, folder) == made.sha256):
+            if folder.is_dir() and (made.sha256 is None or _hash(folder) == made.sha256):
                 return folder
         try:
             if self._here_only:
@@ -87,7 +86,7 @@ class _Files:
         here = Path(made.path).expanduser() / _PROVENANCE
         kept = self._store.runs_dir / identity / f"provenance-{(made.sha256 or 'any')[:12]}"
         for file in (here, kept / _PROVENANCE):
-            if (document := _read(file)) is not None:
+            if (document := read_json(file)) is not None:
                 return document
         if self._here_only:
             return None
@@ -96,7 +95,7 @@ class _Files:
         except PlumblineError:
             # The page tells fewer versions then, and is whole otherwise.
             return None
-        return _read(kept / _PROVENANCE)
+        return read_json(kept / _PROVENANCE)
 
     def _bring(self, identity: str, path: str, folder: Path, sha256: str | None) -> None:
         from engine.cluster.retrieval import bring, open_source
@@ -121,16 +120,8 @@ class _Files:
         return nodes[0]
 
 
-def _hash(folder_hash: Any, folder: Path) -> str | None:
+def _hash(folder: Path) -> str | None:
     try:
-        return str(folder_hash(folder))
+        return folder_hash(folder)
     except OSError:
         return None
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

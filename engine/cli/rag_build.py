@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.settings import Settings, global_options, pass_settings
+from engine.cli.job_options import job_options
+from engine.cli.settings import Settings
 
 if TYPE_CHECKING:
     from engine.spec.models import RagSpec
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--run-dir", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/NAME beside the spec.")
-@click.option("--attempt", type=click.IntRange(min=1), help="Default: one more than the run directory has seen.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the spec.")
-@global_options
-@pass_settings
+@job_options
 def build(settings: Settings, file: Path, run_dir: Path | None, attempt: int | None, overrides: tuple[str, ...]) -> int:
     """Build the index of FILE here, in RUN_DIR/index; what is cut off goes on where it was."""
     return build_index(file, run_dir, attempt, overrides)

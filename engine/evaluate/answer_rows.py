@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from engine.data.answers import abstains_only, contains_answer, normalise
 from engine.evaluate.asking import Asked, Given
@@ -19,14 +19,7 @@ Cause = Literal[
     "answered_unanswerable",
     "over_refusal",
 ]
-CAUSES: tuple[Cause, ...] = (
-    "retrieval_miss",
-    "passage_ignored",
-    "passage_misread",
-    "fabrication",
-    "answered_unanswerable",
-    "over_refusal",
-)
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from engine.job import durable
 from engine.job.board import Board
 from engine.job.runtime import Runtime
 
-_NEXT, _STOP, _ENDED, _POSTED, _DONE = "next", "stop", "ended", "posted", "done"
+_STOP, _POSTED, _DONE = "stop", "posted", "done"
 
 Take = Callable[[int, list[Row]], None]  # called on rank 0 with each new piece, before it is kept
 Look = Callable[[int], None]  # called on each rank now and then, with the questions that are answered so far
@@ -57,11 +57,11 @@ class Dealing:
         if not ranks.is_main:
             for number in self._owed:
                 self._post(number, self._read(number))
-        while (taken := board.add(_NEXT)) <= len(self._missing):
+        for turn in board.turns(len(self._missing)):
             if stopping() or board.read(_STOP):
                 board.add(_STOP)
                 break
-            number = self._missing[taken - 1]
+            number = self._missing[turn]
             look(self._done + board.read(_DONE))
             rows = answer(number)
             board.add(_DONE, len(rows))
@@ -72,12 +72,12 @@ class Dealing:
                 if ranks.folders.mains[ranks.rank] != 0:
                     self._write(number, rows)
                 self._post(number, rows)
-        board.add(_ENDED)
-        while board.read(_ENDED) < ranks.world_size:
+
+        def wait() -> None:
             self._collect(take)
             look(self._done + board.read(_DONE))
-            board.pause()
-        self._collect(take)
+
+        board.await_all(ranks.world_size, wait)
         complete: bool = ranks.from_main(len(self.rows) == self._pieces)
         return complete
 

@@ -10,11 +10,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ExitCode
 from engine.evaluate import results
 from engine.evaluate.answer_rows import Row
 from engine.evaluate.asking import Asked, read_asked
@@ -22,18 +21,16 @@ from engine.evaluate.dealing import Dealing
 from engine.evaluate.faithfulness.scorer import Scorer
 from engine.evaluate.respondent import Respondent
 from engine.evaluate.telling import Telling
-from engine.job import durable, folders, runtime
+from engine.job import durable
+from engine.job.attempt import Attempt, Stopped, run_attempt
 from engine.job.board import Board
-from engine.job.journal import Journal
 from engine.job.provenance import Origin, Provenance
-from engine.job.runtime import Runtime, explained
-from engine.job.stopping import StopRequest
+from engine.job.runtime import explained
 from engine.spec.canonical import flatten
 from engine.spec.models import EvalSpec
 
 EVALUATION, WORK = "evaluation", "work"
 _ROWS_VERSION = 1  # raise it when rows of an earlier version may not stand beside new ones
-_MEET_SECONDS = 600
 _SMALLER = "Lower answers.batch_size."
 # Batches of a piece: what is dealt to a rank, and what a cut-off loses.
 _BATCHES = 2
@@ -50,25 +47,17 @@ def run(spec: EvalSpec, run_dir: Path, attempt: int) -> int:
     Raises:
         PlumblineError: with one sentence on what went wrong.
     """
-    stop = StopRequest()
-    stop.listen()
-    with Journal(run_dir, attempt, speaks=runtime.is_main_process(), unit="question") as journal:
-        try:
-            journal.mark(0, "meet")
-            ranks = folders.learned(run_dir, runtime.start(_MEET_SECONDS, trains=False))
-            return _Evaluation(spec, run_dir, ranks, journal, stop).run()
-        except BaseException as error:
-            journal.failed(error)
-            raise
+    return run_attempt(run_dir, attempt, unit="question", body=lambda here: _Evaluation(spec, here).run())
 
 
 class _Evaluation:
-    def __init__(self, spec: EvalSpec, run_dir: Path, ranks: Runtime, journal: Journal, stop: StopRequest) -> None:
-        self.spec, self.run_dir, self.ranks, self.journal, self.stop = spec, run_dir, ranks, journal, stop
+    def __init__(self, spec: EvalSpec, attempt: Attempt) -> None:
+        self.spec, self.run_dir = spec, attempt.run_dir
+        self.ranks, self.journal, self.stop = attempt.ranks, attempt.journal, attempt.stop
         self.board = Board("evaluation")
-        self.origin = Origin(spec, run_dir, journal.attempt) if ranks.is_main else None
+        self.origin = Origin(spec, self.run_dir, self.journal.attempt) if self.ranks.is_main else None
 
-    def run(self) -> int:
+    def run(self) -> None:
         key, asked = self._asked()
         with explained("loading the model", smaller=_SMALLER):
             respondent = Respondent(self.spec, str(self.ranks.device))
@@ -79,9 +68,7 @@ class _Evaluation:
         with explained("answering", smaller=_SMALLER):
             complete = self._answer(pieces, dealing, respondent)
         if not complete:
-            step, who = self.journal.step, self.stop.signal or "another rank"
-            self.journal.event("stopped", f"Stopped at question {step} by {who}.", step=step)
-            return ExitCode.INTERRUPTED
+            raise Stopped
         if self.ranks.is_main:
             self.journal.mark(len(asked), "evaluate")
             with explained("judging the answers"):
@@ -89,7 +76,6 @@ class _Evaluation:
                 self._finish(pairs, respondent.scorer)
         if self.ranks.is_folder_main:
             durable.remove_folder(self.run_dir / WORK)
-        return ExitCode.DONE
 
     def _answer(self, pieces: Sequence[Sequence[Asked]], dealing: Dealing, respondent: Respondent) -> bool:
         """Have all questions answered, and told; return whether all are."""
@@ -122,7 +108,7 @@ class _Evaluation:
         assert self.origin is not None
         key = _key(self.spec, self.origin.of(EVALUATION, 0))
         file = self.run_dir / WORK / "asked.json"
-        if (kept := _read(file)) is not None and kept["key"] == key:
+        if (kept := durable.read_json(file)) is not None and kept["key"] == key:
             return key, kept["asked"]
         if file.parent.exists():
             durable.remove_folder(file.parent)
@@ -206,11 +192,3 @@ def _named(scorer: Scorer) -> dict[str, Any]:
     """Return a scorer as results name it: its kind, not its folder."""
     name = scorer.name if scorer.sha256 is None else scorer.name.rpartition(":")[0]
     return {"name": name, "version": scorer.version, "sha256": scorer.sha256, "threshold": scorer.threshold}
-
-
-def _read(file: Path) -> Mapping[str, Any] | None:
-    try:
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

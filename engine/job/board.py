@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch.distributed import distributed_c10d
 
 _LOOK_SECONDS = 0.2
+_TURN, _HERE = "turn", "here"
 
 
 class Board:
@@ -37,6 +38,19 @@ class Board:
             look()
             self.pause()
         return bytes(self._store.get(self._key(note))).decode()
+
+    def turns(self, count: int) -> Iterator[int]:
+        """Yield numbers from 0 to `count` as this rank takes them: each comes to one rank, the next to who is free."""
+        while (taken := self.add(_TURN)) <= count:
+            yield taken - 1
+
+    def await_all(self, world_size: int, look: Callable[[], None]) -> None:
+        """Wait until all ranks have come here. look: called now and then meanwhile, and once when all have."""
+        self.add(_HERE)
+        while self.read(_HERE) < world_size:
+            look()
+            self.pause()
+        look()
 
     def pause(self) -> None:
         """Let a moment pass, for who waits for something on the board."""

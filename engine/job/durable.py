@@ -28,6 +28,15 @@ def write_json(path: Path, document: Any) -> None:
         os.fsync(file.fileno())
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a file; None if there is none, or it is damaged."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield every plain file below a folder, in a stable order."""
     return (path for path in sorted(folder.rglob("*")) if path.is_file())

@@ -8,7 +8,6 @@ attempt leaves the same file.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import subprocess
 import threading
@@ -99,11 +98,7 @@ class Origin:
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Return what a folder tells of where it comes from; None if it tells nothing."""
-    try:
-        document = json.loads((folder / FILE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
+    return durable.read_json(folder / FILE)
 
 
 def _inputs(paths: Mapping[str, str]) -> dict[str, Any]:

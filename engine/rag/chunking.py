@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from engine.rag import paragraphs
 from engine.rag.fitting import excess_of, halved

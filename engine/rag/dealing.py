@@ -23,7 +23,7 @@ from engine.rag.segments import Segment
 if TYPE_CHECKING:
     from engine.rag.embedder import Encoder
 
-_DONE, _EMBEDDED, _TOKENS, _NEXT, _STOP, _ENDED = "done", "embedded", "tokens", "next", "stop", "ended"
+_DONE, _EMBEDDED, _TOKENS, _STOP = "done", "embedded", "tokens", "stop"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,12 +80,7 @@ class Dealing:
             if not self._embed(self._pieces[number], stopping, look):
                 self._board.add(_STOP)
                 break
-        self._board.add(_ENDED)
-
-        look(self._progress())
-        while self._board.read(_ENDED) < self._ranks.world_size:
-            self._board.pause()
-            look(self._progress())
+        self._board.await_all(self._ranks.world_size, lambda: look(self._progress()))
         present = [number for number, piece in enumerate(self._pieces) if self._file(piece).exists()]
         self._owner = _first_of(self._ranks.from_all(present))
         return len(self._owner) == len(self._pieces)
@@ -112,8 +107,7 @@ class Dealing:
         begun = sorted(number for number, rank in self._begun.items() if ranks.folders.mains[rank] == main)
         yield from begun[seeing.index(ranks.rank) :: len(seeing)]
         rest = [n for n in range(len(self._pieces)) if n not in self._owner and n not in self._begun]
-        while (taken := self._board.add(_NEXT)) <= len(rest):
-            yield rest[taken - 1]
+        yield from (rest[turn] for turn in self._board.turns(len(rest)))
 
     def _embed(self, piece: Piece, stopping: Callable[[], bool], look: Look) -> bool:
         def told(texts: int, tokens: int) -> None:

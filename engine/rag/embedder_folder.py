@@ -127,9 +127,8 @@ def _check_tokenizer(model: Any, folder: Path) -> None:
     tokenizer: Any = getattr(model, "tokenizer", None)
     if not hasattr(tokenizer, "all_special_ids"):
         return  # modules of words and static embeddings have other ones, and these are never made up
-    known = set(tokenizer("The capital of France is Paris, 2 + 2 = 4.", truncation=False)["input_ids"])
     # transformers makes a tokenizer of special tokens alone where the files of one are missing.
-    if not known - set(tokenizer.all_special_ids):
+    if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
         raise InvalidInput(
             "the embedder's tokenizer knows no words: its files are missing.", hint=_KIND, where=str(folder)
         )

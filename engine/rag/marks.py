@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from engine.rag.paragraphs import Span, visible
 from engine.rag.tokens import TokenCounter

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,24 +131,33 @@ class OpenIndex:
             Refused: if its folder is not known here.
             InvalidInput: if the folder is none.
         """
+        # A query is one short text: nothing is gained by less than fp32.
+        return self.load_embedder(
+            "searching by meaning needs", "or search by words with --mode lexical", precision="fp32", batch_size=32
+        )
+
+    def load_embedder(self, need: str, otherwise: str | None = None, **settings: Any) -> Encoder:
+        """Load the embedder as the settings say, with the prompts of the build.
+
+        need: what needs it; otherwise: what else can be done where its folder is not known.
+
+        Raises:
+            Refused: if its folder is not known here.
+            InvalidInput: if the folder is none.
+        """
         used = self.manifest.embedder
         assert used is not None
         if self.embedder_path is None:
+            advice = f", {otherwise}" if otherwise else ""
             raise Refused(
-                f"searching by meaning needs the embedder {used.name}, and its folder is not known here.",
-                hint="Name it with --embedder FOLDER, or search by words with --mode lexical.",
+                f"{need} the embedder {used.name}, and its folder is not known here.",
+                hint=f"Name it with --embedder FOLDER{advice}.",
                 where=str(self.folder),
             )
         from engine.rag.embedder import load_encoder
 
-        settings = Embedder(
-            path=str(self.embedder_path),
-            precision="fp32",  # a query is one short text: nothing is gained by less
-            batch_size=32,
-            query_prompt=used.query_prompt,
-            passage_prompt=used.passage_prompt,
-        )
-        return load_encoder(settings)
+        prompts = {"query_prompt": used.query_prompt, "passage_prompt": used.passage_prompt}
+        return load_encoder(Embedder.model_validate({"path": str(self.embedder_path), **prompts, **settings}))
 
     def _at(self, row: int) -> tuple[Segment, int]:
         number = bisect.bisect_right(self._starts, row) - 1

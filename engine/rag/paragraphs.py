@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from engine.data.sentences import sentences
 from engine.rag.tokens import UNSPACED

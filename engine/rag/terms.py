@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 # Not the standard library's: its \w breaks words of Indic scripts at each vowel sign.
-import regex  # type: ignore[import-untyped]
+import regex
 import Stemmer
 
 from engine.errors import InvalidInput

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # Not the standard library's: its \w breaks words of Indic scripts at each vowel sign.
-import regex  # type: ignore[import-untyped]
+import regex
 
 from engine.errors import InvalidInput
 

@@ -33,7 +33,7 @@ from engine.rag.records import Document, Rejected
 from engine.rag.reuse import require_same_embedder, rows_with
 from engine.rag.segments import VECTORS, Kept, Segment, SegmentWriter
 from engine.rag.tokens import WordCounter
-from engine.spec.rag import Chunking, Corpus, Embedder, IndexSettings
+from engine.spec.rag import Chunking, Corpus, IndexSettings
 
 if TYPE_CHECKING:
     from engine.rag.embedder import Encoder
@@ -309,25 +309,9 @@ def _earlier(index: OpenIndex, rows: int) -> Earlier | None:
 
 def require_embedder(index: OpenIndex) -> Encoder:
     """Return the embedder of an index, as its vectors were made. Raises Refused if it is missing or another one."""
-    from engine.rag.embedder import load_encoder
-
     used = index.manifest.embedder
     assert used is not None
-    if index.embedder_path is None:
-        raise Refused(
-            f"needs its embedder {used.name} to take documents in, and the folder of it is not known here.",
-            hint="Name it with --embedder FOLDER.",
-            where=str(index.folder),
-        )
-    settings = Embedder.model_validate(
-        {
-            "path": str(index.embedder_path),
-            "precision": used.precision,
-            "query_prompt": used.query_prompt,
-            "passage_prompt": used.passage_prompt,
-        }
-    )
-    encoder = load_encoder(settings)
+    encoder = index.load_embedder("taking documents in needs", precision=used.precision)
     require_same_embedder(index, embedder_used(encoder))
     return encoder
 

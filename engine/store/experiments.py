@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, true
 from sqlalchemy.dialects.sqlite import insert
@@ -75,52 +75,25 @@ class Experiment:
         return min(1.0, self.step / self.total_steps) if self.total_steps else None
 
 
-def create(
-    store: Store,
-    spec: AnySpec,
-    *,
-    name: str | None = None,
-    tags: Iterable[str] = (),
-    hostfile: str | None = None,
-    hostfile_text: str | None = None,
-    after: Iterable[str] = (),
-    parent_id: str | None = None,
-    inputs: Sequence[Input] = (),
-    priority: int = 0,
-    forced: bool = False,
-    code: str | None = None,
-) -> str:
-    """Queue an experiment and return its id.
+class Queueing(TypedDict, total=False):
+    """How an experiment is queued; see `add`."""
 
-    Args:
-        store: where.
-        spec: what it is.
-        name: null for the spec's name, or else the id.
-        tags: for people.
-        hostfile: where the hostfile was read from; null for this machine alone.
-        hostfile_text: what stood in it.
-        after: ids of experiments that must have succeeded before.
-        parent_id: the experiment it was made from.
-        inputs: what its spec takes from other experiments.
-        priority: higher first.
-        forced: it begins also where its plan says that it cannot run.
-        code: SHA-256 of the snapshot of our code that is to run it; null for what the nodes have.
-    """
+    name: str | None
+    tags: Iterable[str]
+    hostfile: str | None
+    hostfile_text: str | None
+    after: Iterable[str]
+    parent_id: str | None
+    inputs: Sequence[Input]
+    priority: int
+    forced: bool
+    code: str | None
+
+
+def create(store: Store, spec: AnySpec, **how: Unpack[Queueing]) -> str:
+    """Queue an experiment, in a transaction of its own, and return its id."""
     with store.write() as connection:
-        return add(
-            connection,
-            spec,
-            name=name,
-            tags=tags,
-            hostfile=hostfile,
-            hostfile_text=hostfile_text,
-            after=after,
-            parent_id=parent_id,
-            inputs=inputs,
-            priority=priority,
-            forced=forced,
-            code=code,
-        )
+        return add(connection, spec, **how)
 
 
 def add(
@@ -138,7 +111,22 @@ def add(
     forced: bool = False,
     code: str | None = None,
 ) -> str:
-    """Queue an experiment in a transaction, as `create` does, and return its id."""
+    """Queue an experiment in a transaction, and return its id.
+
+    Args:
+        connection: of the transaction.
+        spec: what it is.
+        name: null for the spec's name, or else the id.
+        tags: for people.
+        hostfile: where the hostfile was read from; null for this machine alone.
+        hostfile_text: what stood in it.
+        after: ids of experiments that must have succeeded before.
+        parent_id: the experiment it was made from.
+        inputs: what its spec takes from other experiments.
+        priority: higher first.
+        forced: it begins also where its plan says that it cannot run.
+        code: SHA-256 of the snapshot of our code that is to run it; null for what the nodes have.
+    """
     text, digest = _canonical(spec)
     parents = list(dict.fromkeys(after))
     for other in parents if parent_id is None else [*parents, parent_id]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from engine.data.facts.files import write
 from engine.data.facts.world import FactWorld
 from engine.data.tokenizers import train_tokenizer
 from engine.spec.sections import Data, Tokenizer
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+from tests.conftest import real
 
 # Nothing timed is asserted: the machine may be busy.
 settings.register_profile("patient", deadline=None)
@@ -36,10 +34,9 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def judged(facts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """TruthfulQA's judged answers; where they are missing, answers from the fact world in the same form."""
-    real = SHARED / "truthfulqa-judged.jsonl"
-    if real.is_file():
-        return real
-    warnings.warn(f"{real} is missing: tested with answers from the fact world instead", stacklevel=1)
+    found = real("truthfulqa-judged.jsonl")
+    if found is not None:
+        return found
     rows = []
     for line in (facts / "preferences.jsonl").read_text().splitlines():
         pair = json.loads(line)

@@ -14,7 +14,7 @@ from engine.data.preferences import Preference, read_preferences
 from engine.data.sources import BrokenRows
 from engine.errors import InvalidInput
 from engine.spec.models import PreferenceData
-from tests.data.conftest import SHARED, WriteRows
+from tests.data.conftest import WriteRows
 
 PAIR = {"prompt": "Where was Ono born?", "chosen": "In Zelt.", "rejected": "In Rom."}
 
@@ -112,16 +112,15 @@ def test_no_question_of_the_judged_answers_is_in_both_splits_and_none_exceeds_th
         assert verdicts[question, as_question(rejected)] == {"no"}
 
 
-def test_halueval_is_a_passage_a_question_a_right_and_a_hallucinated_answer(write_rows: WriteRows) -> None:
-    real = SHARED / "halueval-qa.jsonl"
-    row = {"knowledge": "K.", "question": "Q?", "right_answer": "r", "hallucinated_answer": "h"}
-    file = real if real.is_file() else write_rows([row] * 1)
-    first = json.loads(file.read_text().splitlines()[0])
-    pair = read(file)[0]
+def test_halueval_is_a_passage_a_question_a_right_and_a_hallucinated_answer(halueval: Path) -> None:
+    first = json.loads(halueval.read_text().splitlines()[0])
+    pair = read(halueval)[0]
     assert pair.prompt == f"{first['knowledge']}\n{first['question']}"
     assert answers([pair]) == [(first["right_answer"], first["hallucinated_answer"])]
-    assert read(file, evidence_key=None)[0].prompt == first["question"]
-    train, held_out = ({pair.question for pair in read(file, split, eval_fraction=0.2)} for split in ("train", "eval"))
+    assert read(halueval, evidence_key=None)[0].prompt == first["question"]
+    train, held_out = (
+        {pair.question for pair in read(halueval, split, eval_fraction=0.2)} for split in ("train", "eval")
+    )
     assert not train & held_out
 
 

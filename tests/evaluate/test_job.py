@@ -16,8 +16,8 @@ import pytest
 from engine.errors import ExitCode
 from engine.evaluate.results import ANSWERS, PANEL, read_answers, read_panel
 from tests.evaluate.conftest import PEOPLE, MakeSpec, rows
+from tests.evaluate.fifty import FIFTY, FIGURES
 from tests.evaluate.table_model import END, make_model
-from tests.evaluate.test_outcomes import FIFTY
 from tests.train.facts import events, samples, series
 from tests.train.forkserver import ForkServer
 
@@ -68,23 +68,7 @@ def test_fifty_answers_of_a_model_have_the_figures_counted_by_hand(
     assert [row["response"] for row in answers] == [row["response"].strip() for row in fifty]
     assert panel["counts"] == {"correct": 14, "abstained": 18, "hallucinated": 17, "undetermined": 1}
     values = {name: figure["value"] for name, figure in panel["figures"].items()}
-    assert values == pytest.approx(
-        {
-            "correct": 14 / 50,
-            "abstained": 18 / 50,
-            "hallucinated": 17 / 50,
-            "undetermined": 1 / 50,
-            "score": -3 / 50,
-            "score_at_0.5": -3 / 50,
-            "score_at_0.75": (14 - 3 * 17) / 50,
-            "score_at_0.9": (14 - 9 * 17) / 50,
-            "hallucinated_of_attempted": 17 / 32,
-            "over_refusal": 12 / 40,
-            "refusal_recall": 5 / 8,
-            "refusal_precision": 5 / 17,
-            "refusal_f1": 10 / 25,
-        }
-    )
+    assert values == pytest.approx(FIGURES)
     assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in panel["figures"].values())
     assert panel["by"]["known"]["figures"]["correct"]["value"] == 12 / 20
     assert panel["by"]["unknown"]["counts"]["hallucinated"] == 9

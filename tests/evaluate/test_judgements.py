@@ -14,8 +14,6 @@ from engine.errors import InvalidInput
 from engine.evaluate.judgements import Question, judged_by_answers, paragraphs, read_qrels, read_questions
 from engine.evaluate.ranking import Measure, ranking_scores
 
-SQUAD = Path(__file__).parents[2].parent / "shared" / "data" / "squad-dev-v2.0.json"
-
 Written = Callable[[str, str], Path]
 
 
@@ -101,13 +99,15 @@ def test_squads_gold_paragraph_is_relevant_unless_it_answers_nothing(written: Wr
     ]
 
 
-@pytest.mark.skipif(not SQUAD.is_file(), reason=f"SQuAD's dev split does not lie at {SQUAD}")
-def test_squads_dev_split_is_whole() -> None:
-    questions = read_questions(SQUAD)
-    texts = {document: text for document, _, text in paragraphs(SQUAD)}
+def test_squads_dev_split_is_whole(squad: Path) -> None:
+    listed = [paragraph for article in json.loads(squad.read_text())["data"] for paragraph in article["paragraphs"]]
+    asked = [question for paragraph in listed for question in paragraph["qas"]]
+    questions = read_questions(squad)
+    texts = {document: text for document, _, text in paragraphs(squad)}
     answerable = [question for question in questions if question.answerable]
-    assert (len(questions), len(answerable), len(texts)) == (6078, 2910, 646)
-    # Every hundredth: the gold paragraph holds its answer.
+    possible = [question for question in asked if not question["is_impossible"]]
+    assert (len(questions), len(answerable), len(texts)) == (len(asked), len(possible), len(listed))
+    # Every so many: the gold paragraph holds its answer.
     assert all(contains_answer(texts[next(iter(one.relevant))], one.answers) for one in answerable[::29])
 
 

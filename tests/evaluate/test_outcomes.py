@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,29 +10,9 @@ from engine.evaluate.judgements import Question
 from engine.evaluate.outcomes import Grading, Judged, Outcome, Stated, claims_outcome, judge
 from engine.evaluate.panel import by_group, calibration_figures, figures
 from engine.evaluate.transitions import transitions
+from tests.evaluate.fifty import FIGURES, fifty
 
-FIFTY = Path(__file__).with_name("fifty_answers.tsv")
 GRADING = Grading(("unknown", "i don't know", "i do not know", "i am not sure", "i'm not sure"))
-
-
-def fifty() -> list[tuple[Question, str, str]]:
-    """Return question, response and what a person says of it."""
-    told = {"true": True, "false": False, "": None}
-    with FIFTY.open(encoding="utf-8", newline="") as lines:
-        return [
-            (
-                Question(
-                    row["id"],
-                    row["question"],
-                    tuple(json.loads(row["answers"])),
-                    told[row["answerable"]],
-                    group=row["group"],
-                ),
-                row["response"],
-                row["outcome"],
-            )
-            for row in csv.DictReader(lines, delimiter="\t")
-        ]
 
 
 def judged() -> list[Judged]:
@@ -53,26 +30,8 @@ def test_fifty_answers_are_what_a_person_says() -> None:
 
 
 def test_fifty_answers_have_the_figures_counted_by_hand() -> None:
-    # 14 correct, 18 abstained, 17 hallucinated, 1 undetermined; of the 40 answerable ones 12 abstained, of the 8
-    # without answer 5, and of the 2 of which neither is known 1.
     values = {name: ratio.value for name, ratio in figures(judged()).items()}
-    assert values == pytest.approx(
-        {
-            "correct": 14 / 50,
-            "abstained": 18 / 50,
-            "hallucinated": 17 / 50,
-            "undetermined": 1 / 50,
-            "score": -3 / 50,
-            "score_at_0.5": -3 / 50,
-            "score_at_0.75": (14 - 3 * 17) / 50,
-            "score_at_0.9": (14 - 9 * 17) / 50,
-            "hallucinated_of_attempted": 17 / 32,
-            "over_refusal": 12 / 40,
-            "refusal_recall": 5 / 8,
-            "refusal_precision": 5 / 17,
-            "refusal_f1": 10 / 25,
-        }
-    )
+    assert values == pytest.approx(FIGURES)
     groups = by_group(judged())
     assert list(groups) == ["known", "open", "unanswerable", "unknown"]
     assert groups["known"]["correct"].value == 12 / 20 and groups["unknown"]["hallucinated"].value == 9 / 20

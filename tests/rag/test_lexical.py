@@ -21,7 +21,6 @@ from engine.rag.terms import Analysis
 
 WORDS = ["cat", "dog", "fox", "owl", "1985"]
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), max_size=12)
-SQUAD = Path(__file__).parents[3] / "shared" / "data" / "squad-dev-v2.0.json"
 
 
 def index_of(texts: Sequence[str], folder: Path, analysis: Analysis | None = None) -> LexicalIndex:
@@ -160,9 +159,8 @@ def test_an_index_of_another_format_is_refused(tmp_path: Path) -> None:
         open_lexical(tmp_path)
 
 
-@pytest.mark.skipif(not SQUAD.is_file(), reason=f"{SQUAD.name} is not here: BM25 is not measured on SQuAD")
-def test_words_find_the_paragraphs_of_squad(tmp_path: Path) -> None:
-    articles = json.loads(SQUAD.read_text(encoding="utf-8"))["data"]
+def test_words_find_the_paragraphs_of_squad(squad: Path, tmp_path: Path) -> None:
+    articles = json.loads(squad.read_text(encoding="utf-8"))["data"]
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     asked = [
         (question["question"], row)

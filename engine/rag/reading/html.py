@@ -103,7 +103,7 @@ def read_html(file: CorpusFile, rules: Rules) -> Found:
 
 def feed(source: str, page: Page) -> None:
     """Parse HTML, whole or a part of a page, into `page`. Raises Unreadable."""
-    from lxml import etree  # type: ignore[import-untyped]
+    from lxml import etree
 
     parser = etree.HTMLParser(target=page, encoding="utf-8", huge_tree=True)
     content = source.encode()

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, SupportsFloat
 
 # Not the standard library's: it gives up on a pattern that would backtrack for ever.
-import regex  # type: ignore[import-untyped]
+import regex
 
 from engine.data.answers import abstains, verdict
 from engine.errors import InvalidInput, PlumblineError, RunFailed
