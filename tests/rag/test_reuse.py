@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import NotFound, Refused
-from engine.rag.build import _base_digest
+from engine.rag.cutting import _base_digest
 from engine.rag.embedder import load_encoder
 from engine.rag.manifest import read_manifest
 from engine.rag.opening import open_index
