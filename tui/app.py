@@ -18,10 +18,13 @@ from textual.screen import Screen
 
 from engine.errors import PlumblineError
 from engine.telemetry.states import State
-from tui import actions, theme
-from tui.action import Action, Context
+from tui import theme
+from tui.actions import table
+from tui.actions.action import Action, Context
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
+from tui.marks import Marks
+from tui.places import place
 from tui.safe_text import visible
 from tui.screens.runs import RunsScreen
 from tui.screens.small import SMALLEST, TooSmallScreen
@@ -46,7 +49,7 @@ class PlumblineApp(App[None]):
     TITLE = "plumbline"
     CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = ["app.tcss", "screens/runs.tcss"]
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
-    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("run", "everywhere"))
+    BINDINGS: ClassVar[list[BindingType]] = list(table.bindings("run", "everywhere"))
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (120, "-roomy"), (140, "-wider")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     ENABLE_COMMAND_PALETTE = True
@@ -72,9 +75,12 @@ class PlumblineApp(App[None]):
         self.debug_faults = debug
         self.intents = intents or Intents(database)
         self.dispatcher_pid: int | None = None
+        self.marks = Marks()
         self._store: Store | None = None
         self._first = experiment
         self._runs = RunsScreen()
+        self._places: dict[str, Screen[Any]] = {}
+        self._shown_last: str | None = None  # the experiment
         self._watcher = StoreWatcher(self, database)
 
     @property
@@ -171,13 +177,13 @@ class PlumblineApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide the keys of a run on screens that show none."""
-        entry = actions.find(str(parameters[0])) if action == "act" and parameters else None
+        entry = table.find(str(parameters[0])) if action == "act" and parameters else None
         below = next((screen for screen in reversed(self.screen_stack) if not screen.is_modal), None)
         return entry is None or entry.scope != "run" or hasattr(below, "selected")
 
     async def action_act(self, identity: str) -> None:
         """Do an action of the table, or say why it cannot be done."""
-        entry = actions.find(identity)
+        entry = table.find(identity)
         if entry is None:
             return
         refusal = entry.refusal(self.context)
@@ -190,7 +196,37 @@ class PlumblineApp(App[None]):
         """Show one experiment."""
         from tui.screens.run import RunScreen
 
+        self._shown_last = identity
         self.push_screen(RunScreen(identity))
+
+    def action_go(self, identity: str) -> None:
+        """Go to one of the places; each is as it was left."""
+        if identity == "run":
+            self._go_to_run()
+        else:
+            screen = self._runs if identity == "runs" else self._place(identity)
+            if screen is not self.screen:
+                self._go_home()
+                if screen is not self._runs:
+                    self.push_screen(screen)
+
+    def _go_to_run(self) -> None:
+        experiment = self.context.experiment
+        shown = experiment.id if experiment is not None else self._shown_last
+        if shown is None:
+            self.say("There is no run to show: n starts one.", "warning")
+        elif not hasattr(self.screen, "experiment_id"):
+            self.open_run(shown)
+
+    def _place(self, identity: str) -> Screen[Any]:
+        if identity not in self._places:
+            self._places[identity] = place(identity).make()
+            self.install_screen(self._places[identity], identity)  # else it is thrown away when one goes elsewhere
+        return self._places[identity]
+
+    def _go_home(self) -> None:
+        while self.screen is not self._runs:
+            self.screen.dismiss()
 
     def neighbour(self, identity: str, direction: int) -> str | None:
         """Return the run after (1) or before (-1) this one in the list, as it is filtered; null at its end."""
@@ -217,7 +253,7 @@ class PlumblineApp(App[None]):
         experiment = self.context.experiment
         if experiment is None:
             return
-        entry = actions.find("kill" if now else "interrupt")
+        entry = table.find("kill" if now else "interrupt")
         risk = await asyncio.to_thread(self.intents.risk, self.store, experiment.id) if now else None
         waiting = experiment.state is State.QUEUED
         if waiting:
@@ -242,7 +278,7 @@ class PlumblineApp(App[None]):
             if checkpoint is None
             else f"from the checkpoint of step {checkpoint}"
         )
-        if await self._confirmed("Resume", experiment, f"A new attempt starts {start}.", actions.find("resume")):
+        if await self._confirmed("Resume", experiment, f"A new attempt starts {start}.", table.find("resume")):
             await self._act(self.intents.resume, experiment.id, done=f"{experiment.id} is queued again.")
 
     @work

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from tui import actions
-from tui.action import Action
+from tui.actions import table
+from tui.actions.action import Action
 
 if TYPE_CHECKING:
     from tui.app import PlumblineApp
@@ -35,7 +35,7 @@ class ActionCommands(Provider):
         app = cast("PlumblineApp", self.app)
         context = app.context_of(self.screen)
         active = {binding.binding.id for binding in self.screen.active_bindings.values()}
-        for entry in actions.ACTIONS:
+        for entry in table.ACTIONS:
             if entry.id in active and entry.id != "palette" and entry.refusal(context) is None:
                 yield entry, f"{entry.text}  ({entry.key_display})", entry.twin(context, app.named_database)
 

@@ -9,9 +9,9 @@ import pytest
 
 from engine.cli.__main__ import COMMANDS
 from tests.tui.world import World
-from tui import actions
-from tui.action import Action, Context
-from tui.actions import ACTIONS
+from tui.actions import table
+from tui.actions.action import Action, Context
+from tui.actions.table import ACTIONS
 from tui.app import PlumblineApp
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
@@ -21,7 +21,7 @@ SCREENS = {"runs": RunsScreen, "charts": RunScreen}
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
-    here = actions.of_scope(screen, "run", "everywhere")
+    here = table.of_scope(screen, "run", "everywhere")
     keys = list(itertools.chain.from_iterable(entry.keys.split(",") for entry in here))
     assert len(keys) == len(set(keys))
 
@@ -64,7 +64,7 @@ def test_the_twin_names_the_experiment_and_a_database_that_is_not_the_default(wo
     from engine.store import experiments
 
     experiment = experiments.get(world.store, world.add("one"))
-    kill = actions.find("kill")
+    kill = table.find("kill")
     assert kill is not None
     assert kill.twin(Context(experiment), None) == f"engine stop {experiment.id} --now"
     assert kill.twin(Context(experiment), "/a b/x.db") == f"engine stop {experiment.id} --now --db '/a b/x.db'"

@@ -8,7 +8,7 @@ from engine.store import experiments
 from engine.telemetry.states import Desired, State
 from tests.tui.run_screen import grid, said, screen, steps
 from tests.tui.world import World, drive, shows, until
-from tui.actions import of_scope
+from tui.actions.table import of_scope
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen

@@ -152,7 +152,7 @@ def test_read_only_changes_nothing(world: World) -> None:
 
 
 def test_help_lists_every_key_of_the_screen(world: World) -> None:
-    from tui.actions import of_scope
+    from tui.actions.table import of_scope
 
     async def scenario(pilot: Pilot[None]) -> None:
         await pilot.press("question_mark")

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tui import actions
-from tui.action import key_name
+from tui.actions import table
+from tui.actions.action import key_name
 
 _QUIET = "$foreground 60%"
 
@@ -60,11 +60,11 @@ def groups(screen: Screen[object]) -> list[tuple[str, list[tuple[str, str, bool]
     on_run: dict[str, tuple[str, str, bool]] = {}
     general: dict[str, tuple[str, str, bool]] = {}
     keys: dict[str, list[str]] = {}
-    for active in sorted(screen.active_bindings.values(), key=lambda active: actions.rank(active.binding.id)):
+    for active in sorted(screen.active_bindings.values(), key=lambda active: table.rank(active.binding.id)):
         binding = active.binding
         if not binding.description or not _is_ours(active.node, binding):
             continue
-        entry = actions.find(binding.id)
+        entry = table.find(binding.id)
         if entry is not None:
             target = general if entry.scope == "everywhere" else on_run if entry.scope == "run" else here
             target.setdefault(binding.action, (entry.key_display, entry.text, entry.danger))

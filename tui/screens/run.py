@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input
 
 from engine.errors import PlumblineError
-from tui import actions
+from tui.actions import table
 from tui.canvas.charset import current
 from tui.pace import Pace
 from tui.run_facts import RunFacts, RunReader
@@ -40,7 +40,7 @@ class RunScreen(Screen[None]):
     """One experiment, followed while it runs."""
 
     CSS_PATH = "run.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("charts"))
+    BINDINGS: ClassVar[list[BindingType]] = list(table.bindings("charts"))
     AUTO_FOCUS = ""
 
     class Loaded(Message):

@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from engine.errors import PlumblineError
-from tui import actions
+from tui.actions import table
 from tui.data import Overview, OverviewReader
 from tui.filtering import select
 from tui.pace import Pace
@@ -42,7 +42,7 @@ or in a shell:  engine launch recipes/facts/sft.yaml"""
 class RunsScreen(Screen[None]):
     """Home."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(actions.bindings("runs"))
+    BINDINGS: ClassVar[list[BindingType]] = list(table.bindings("runs"))
     AUTO_FOCUS = "#runs"
 
     class Loaded(Message):

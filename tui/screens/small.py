@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui import actions
+from tui.actions import table
 
 SMALLEST = (60, 15)  # columns, lines
 
@@ -22,7 +22,7 @@ class TooSmallScreen(ModalScreen[None]):
     TooSmallScreen > Static { width: auto; max-width: 100%; height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        binding for binding in actions.bindings("everywhere") if binding.id == "quit"
+        binding for binding in table.bindings("everywhere") if binding.id == "quit"
     ]
 
     def compose(self) -> ComposeResult:

@@ -11,8 +11,8 @@ from textual.events import Click, Resize
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui import actions
-from tui.action import Context, key_name
+from tui.actions import table
+from tui.actions.action import Context, key_name
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -61,7 +61,7 @@ class KeyBar(Widget):
         for _, binding, _, _ in self.screen.active_bindings.values():
             if binding.show and binding.action not in shown:
                 shown[binding.action] = binding
-        ordered = sorted(shown.values(), key=lambda binding: actions.rank(binding.id))
+        ordered = sorted(shown.values(), key=lambda binding: table.rank(binding.id))
         entries = [(binding, _refused(binding, context)) for binding in ordered]
         if entries != self._entries:
             self._entries = entries
@@ -112,7 +112,7 @@ class KeyBar(Widget):
 
 
 def _key(binding: Binding) -> str:
-    entry = actions.find(binding.id)
+    entry = table.find(binding.id)
     return key_name(entry.keys.partition(",")[0] if entry is not None else binding.key_display or binding.key)
 
 
@@ -121,5 +121,5 @@ def _size(binding: Binding) -> int:
 
 
 def _refused(binding: Binding, context: Context) -> bool:
-    entry = actions.find(binding.id)
+    entry = table.find(binding.id)
     return entry is not None and entry.refusal(context) is not None

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui import actions
+from tui.actions import table
 from tui.canvas.charset import current
 from tui.safe_text import visible
 
@@ -65,7 +65,7 @@ class PaneBar(Widget):
         self._spans = []
         x = 2
         for name in self._names:
-            entry = actions.find(name)
+            entry = table.find(name)
             key = entry.key_display if entry is not None else ""
             style = "chosen" if name == self._shown[0] else "tab"
             self._spans.append((x, x + cell_len(key) + 1 + len(name), name))

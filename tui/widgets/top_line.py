@@ -1,4 +1,4 @@
-"""The first line of a screen: the program, the screen's name, and at the right end how things stand."""
+"""The first line of a screen: the places with their digits, and at the right end how things stand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.events import Click
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.places import PLACES
+
+_WIDE = 110  # columns that have room for the names of all places
+_ROOMY = 70  # columns that have room for the name of the program
 Part = tuple[str, str, str]  # ink, text, what of it stays where room is short
 
 
@@ -25,7 +30,7 @@ class TopLine(Widget):
         padding: 0 1;
         background: $panel;
         .top-line--program { color: $accent; text-style: bold; }
-        .top-line--screen { color: $foreground; text-style: bold; }
+        .top-line--screen { color: $accent; background: $surface; text-style: bold; }
         .top-line--subject { color: $foreground; }
         .top-line--text { color: $foreground 65%; }
         .top-line--good { color: $success; }
@@ -39,6 +44,7 @@ class TopLine(Widget):
         self._screen_name = screen_name
         self._subject = ""
         self._parts: list[Part] = []
+        self._spans: list[tuple[int, int, str]] = []  # of places, for the mouse
 
     def show(self, parts: list[Part], subject: str = "") -> None:
         """Show these at the right end, and beside the screen's name what it is about."""
@@ -49,12 +55,7 @@ class TopLine(Widget):
     def render_line(self, y: int) -> Strip:
         """Return the line."""
         width = self.content_region.width
-        left = [
-            Segment("plumbline", self._ink("program")),
-            Segment("  ", self.rich_style),
-            Segment(self._screen_name, self._ink("screen")),
-            Segment(f"  {self._subject}" if self._subject else "", self._ink("subject")),
-        ]
+        left = [*self._places(width), Segment(f" {self._subject}" if self._subject else "", self._ink("subject"))]
         room = width - sum(cell_len(segment.text) for segment in left)
         long = [(ink, text) for ink, text, _ in self._parts]
         short = [(ink, text) for ink, _, text in self._parts]
@@ -65,6 +66,32 @@ class TopLine(Widget):
             room -= cell_len(text) + 3
             right += [Segment("   ", self.rich_style), Segment(text, self._ink(ink))]
         return Strip([*left, Segment(" " * room, self.rich_style), *right]).adjust_cell_length(width, self.rich_style)
+
+    def _places(self, width: int) -> list[Segment]:
+        """Return the digits of all places, the one that is shown by its name; where there is room, all by name."""
+        self._spans = []
+        if all(place.title != self._screen_name for place in PLACES):
+            program, screen = (
+                Segment("plumbline", self._ink("program")),
+                Segment(self._screen_name, self._ink("screen")),
+            )
+            return [program, Segment("  ", self.rich_style), screen]
+        named = width >= _WIDE
+        segments = [Segment("plumbline " if width >= _ROOMY else "", self._ink("program"))]
+        x = cell_len(segments[0].text)
+        for place in PLACES:
+            here = place.title == self._screen_name
+            text = f" {place.key} {place.title} " if here or named else f" {place.key} "
+            segments.append(Segment(text, self._ink("screen" if here else "text")))
+            self._spans.append((x, x + cell_len(text), place.id))
+            x += cell_len(text)
+        return segments
+
+    async def on_click(self, event: Click) -> None:
+        offset = event.get_content_offset(self)
+        for start, stop, place in self._spans:
+            if offset is not None and start <= offset.x < stop:
+                await self.app.run_action(f"app.act('go-{place}')")
 
     def _ink(self, name: str) -> Style:
         return self.get_component_rich_style(f"top-line--{name}")

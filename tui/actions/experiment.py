@@ -1,0 +1,42 @@
+"""The actions on an experiment, wherever one is chosen: in the list, live, in the queue."""
+
+from __future__ import annotations
+
+from tui.actions.action import Action, interruptible, on_experiment, resumable, stoppable
+
+EXPERIMENT: tuple[Action, ...] = (
+    Action(
+        "interrupt",
+        "I",
+        "stop at the end of this step, with a checkpoint",
+        "app.stop(False)",
+        interruptible,
+        "run",
+        danger=True,
+        cli="stop {id}",
+        short="stop",
+    ),
+    Action(
+        "kill",
+        "K",
+        "stop now; steps since the last checkpoint are lost",
+        "app.stop(True)",
+        stoppable,
+        "run",
+        danger=True,
+        cli="stop {id} --now",
+        short="kill",
+    ),
+    Action(
+        "resume",
+        "R",
+        "resume from the last good checkpoint",
+        "app.resume",
+        resumable,
+        "run",
+        danger=True,
+        cli="resume {id}",
+        short="resume",
+    ),
+    Action("copy", "y", "copy the id to the clipboard", "app.copy_id", on_experiment, "run"),
+)
