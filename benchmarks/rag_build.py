@@ -2,11 +2,14 @@
 
 python benchmarks/rag_build.py                    SQuAD: some ten minutes on two cores
 python benchmarks/rag_build.py --chunks 20000     a synthetic corpus of so many chunks instead, without questions
+python benchmarks/rag_build.py --niceness 10      beside other work
 python benchmarks/rag_build.py --model DIR --squad FILE
 
 Each build is a process of its own, `engine rag build`; the embedder alone is another one, on the chunks that the build
-has cut. Loading is not counted for either: a build counts from the first document to the index that is there. SQuAD's
-answerable questions are the queries, and the paragraph of each is what is to be found.
+has cut. Loading is not counted for either: a build counts from the first document to the index that is there. Beside
+the clock stand seconds of processor time, user and system, of all threads: they compare best where others work too.
+SQuAD's answerable questions are the queries, and the paragraph of each is what is to be found. The synthetic corpus has
+words of SQuAD at random, 5 to 130 a document and mostly few, so that each becomes one chunk and none is like another.
 """
 
 from __future__ import annotations
@@ -14,39 +17,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from machine import describe
-from rag_embedding import SQUAD, corpora, model_of, peak_bytes
+from rag_embedding import SQUAD, model_of, peak_bytes
+from rag_watching import Built, Took, watched
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from engine.rag.environment import prepare
 
-REPOSITORY = Path(__file__).parent.parent
 MEASURES = ("recall@1", "recall@5", "recall@20", "mrr@10", "ndcg@10")
 MB = 10**6
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build took."""
-
-    index: Path
-    chunks: int
-    precision: str
-    reading: float  # seconds: documents read and cut
-    embedding: float
-    assembling: float
-    whole: float  # from the first document on
-    process: float  # with loading
-    peak: float  # bytes
+# Words of a document of the synthetic corpus, and of how many in a hundred.
+LENGTHS = (((5, 25), 75), ((25, 60), 20), ((60, 130), 5))
 
 
 def main() -> int:
@@ -56,8 +45,10 @@ def main() -> int:
     parser.add_argument("--squad", type=Path, default=SQUAD)
     parser.add_argument("--chunks", type=int, default=0, help="of a synthetic corpus; 0: SQuAD")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--niceness", type=int, default=0)
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    os.nice(arguments.niceness)
     prepare()
     if arguments.plain:
         print(json.dumps(encoded(arguments)))
@@ -77,25 +68,43 @@ def speed(arguments: argparse.Namespace, folder: Path) -> Path:
     corpus = arguments.squad.resolve()
     if arguments.chunks:
         corpus = folder / "mixed.jsonl"
-        rows = ({"id": str(n), "text": text} for n, text in enumerate(corpora(arguments)["mixed lengths"]))
+        rows = ({"id": str(n), "text": text} for n, text in enumerate(synthetic(arguments.squad, arguments.chunks)))
         corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
     exact = build(arguments, folder / "fp32", corpus, "fp32")
     texts = folder / "texts.json"
     texts.write_text(json.dumps(chunks_of(exact.index)))
     plain = alone(arguments, texts)
     fast = build(arguments, folder / "auto", corpus, "auto")
-    print(f"{corpus.name}: {exact.chunks:,} chunks; {describe()}")
-    rate = exact.chunks / plain["seconds"]
-    print(f"  SentenceTransformer.encode      {rate:8.1f} chunks/s          peak {plain['peak'] / MB:,.0f} MB")
+    took = Took(plain["seconds"], plain["cpu"])
+    mean = plain["tokens"] / exact.chunks
+    print(f"{corpus.name}: {exact.chunks:,} chunks of {mean:.0f} tokens in the mean; {describe()}")
+    print(f"  SentenceTransformer.encode      {rates(exact.chunks, took)}            peak {plain['peak'] / MB:,.0f} MB")
     for built in (exact, fast):
-        embedding, whole = built.chunks / built.embedding, built.chunks / built.whole
+        for part, seconds in (("embeds", built.embedding), ("whole ", built.whole)):
+            print(f"  engine rag build, {built.precision:<5} {part} {rates(built.chunks, seconds, took)}", end="")
+            print(f"   peak {built.peak / MB:,.0f} MB" if part == "embeds" else "")
         print(
-            f"  engine rag build, {built.precision:<5} embeds {embedding:8.1f} chunks/s {embedding / rate:5.2f}x   "
-            f"whole {whole:8.1f} chunks/s {whole / rate:5.2f}x   peak {built.peak / MB:,.0f} MB\n"
-            f"    reading {built.reading:.1f} s, embedding {built.embedding:.1f} s, index {built.assembling:.1f} s; "
-            f"with loading {built.process:.1f} s"
+            f"    reading {built.reading}, embedding {built.embedding}, index {built.assembling}; "
+            f"with loading {built.process}"
         )
     return fast.index
+
+
+def rates(chunks: int, took: Took, plain: Took | None = None) -> str:
+    """Return chunks a second by the clock and by processor time, and how many times as many as plain encoding."""
+    wall, cpu = (f"{chunks / seconds:8.1f} chunks/{unit}" for seconds, unit in ((took.wall, "s"), (took.cpu, "CPU s")))
+    if plain is None:
+        return f"{wall}        {cpu}"
+    return f"{wall} {plain.wall / took.wall:5.2f}x {cpu} {plain.cpu / took.cpu:5.2f}x"
+
+
+def synthetic(squad: Path, count: int) -> list[str]:
+    """Return texts of words at random."""
+    articles = json.loads(squad.read_text())["data"]
+    words = " ".join(part["context"] for article in articles for part in article["paragraphs"]).split()
+    draw = random.Random(0)
+    spans, shares = zip(*LENGTHS, strict=True)
+    return [" ".join(draw.choices(words, k=draw.randint(*draw.choices(spans, shares)[0]))) for _ in range(count)]
 
 
 def build(arguments: argparse.Namespace, folder: Path, corpus: Path, precision: str) -> Built:
@@ -108,42 +117,7 @@ def build(arguments: argparse.Namespace, folder: Path, corpus: Path, precision: 
         "placement": {"threads": arguments.threads},
     }
     (folder / "spec.yaml").write_text(json.dumps(spec))
-    run = folder / "run"
-    command = [sys.executable, "-m", "engine.cli", "rag", "build", str(folder / "spec.yaml"), "--run-dir", str(run)]
-    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(arguments.threads)}
-    began = time.monotonic()
-    process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
-    begun_reading = 0.0
-    while not begun_reading and process.poll() is None:
-        if (run / "work" / "calibration.json").exists():
-            begun_reading = time.time()
-        time.sleep(0.005)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - began
-    if process.returncode:
-        raise SystemExit(f"the build ended with {process.returncode}: see {run}")
-    times = {event["event"]: event["time"] for event in records(run / "events.jsonl")}
-    points = [point for point in records(run / "metrics.jsonl") if "chunks" in point.get("metrics", {})]
-    embedded = max(point["time"] for point in points)
-    started = next(record["time"] for record in records(run / "metrics.jsonl") if record["kind"] == "start")
-    manifest = json.loads((run / "index" / "manifest.json").read_text())
-    return Built(
-        index=run / "index",
-        chunks=manifest["counts"]["chunks"],
-        precision=manifest["embedder"]["precision"],
-        reading=started - begun_reading,
-        embedding=embedded - started,
-        assembling=times["artifact"] - embedded,
-        whole=times["artifact"] - begun_reading,
-        process=seconds,
-        peak=usage.ru_maxrss * 1024.0,
-    )
-
-
-def records(file: Path) -> list[dict[str, Any]]:
-    """Return the records of a file of facts."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return watched(folder / "spec.yaml", folder / "run", {"OMP_NUM_THREADS": str(arguments.threads)})
 
 
 def chunks_of(index: Path) -> list[str]:
@@ -170,9 +144,11 @@ def encoded(arguments: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(arguments.threads)
     model = SentenceTransformer(str(model_of(arguments)), local_files_only=True)
     texts = json.loads(arguments.plain.read_text())
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     model.encode(texts, normalize_embeddings=True)
-    return {"seconds": time.perf_counter() - began, "peak": peak_bytes()}
+    seconds, cpu = time.perf_counter() - began, time.process_time() - worked
+    tokens = sum(map(len, model.tokenizer(texts, truncation=True)["input_ids"]))
+    return {"seconds": seconds, "cpu": cpu, "tokens": tokens, "peak": peak_bytes()}
 
 
 def quality(arguments: argparse.Namespace, index: Path) -> None:

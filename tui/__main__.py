@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from engine.errors import ExitCode, PlumblineError
@@ -27,6 +28,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--readonly", action="store_true", help="look only: nothing can be launched, stopped or changed"
     )
+    parser.add_argument(
+        "--keys", type=Path, metavar="FILE", help="keys of your own (default: ~/.config/plumbline/keys.yaml)"
+    )
+    parser.add_argument("--demo", action="store_true", help="look round in generated experiments; nothing runs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a fault")
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser
@@ -39,18 +44,30 @@ def _run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return ExitCode.USAGE
+    _bind_keys(arguments.keys)
     from tui.app import PlumblineApp
+    from tui.showcase.opening import IdleIntents, generated_experiments
 
-    database = arguments.db or Path(os.environ.get("ENGINE_DB") or "experiments.db")
-    app = PlumblineApp(
-        database.expanduser().absolute(),
-        hostfiles=arguments.hostfile,
-        experiment=arguments.experiment,
-        readonly=arguments.readonly,
-        debug=arguments.debug,
-    )
-    app.run()
-    return app.return_code or ExitCode.DONE
+    with generated_experiments() if arguments.demo else nullcontext() as generated:
+        database = generated or arguments.db or Path(os.environ.get("ENGINE_DB") or "experiments.db")
+        app = PlumblineApp(
+            database.expanduser().absolute(),
+            hostfiles=arguments.hostfile,
+            experiment=arguments.experiment,
+            readonly=arguments.readonly,
+            debug=arguments.debug,
+            intents=IdleIntents(database) if generated else None,
+        )
+        app.run()
+        return app.return_code or ExitCode.DONE
+
+
+def _bind_keys(named: Path | None) -> None:
+    """Take keys from the file that was named, or from the usual one if it is there; before the screens are loaded."""
+    from tui.actions import keymap
+
+    if named is not None or keymap.usual_file().is_file():
+        keymap.apply(named or keymap.usual_file())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

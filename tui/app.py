@@ -13,6 +13,7 @@ from textual import on, work
 from textual.app import App
 from textual.binding import BindingType
 from textual.events import Resize
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -21,10 +22,12 @@ from engine.telemetry.states import State
 from tui import theme
 from tui.actions import table
 from tui.actions.action import Action, Context
+from tui.canvas.charset import ASCII, current
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
 from tui.marks import Marks
 from tui.places import place
+from tui.plain_output import AsciiOnly
 from tui.safe_text import visible
 from tui.screens.runs import RunsScreen
 from tui.screens.small import SMALLEST, TooSmallScreen
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
 
     from engine.store.database import Store
     from engine.store.experiments import Experiment
+
+
+_ASCII = (AsciiOnly(),)
+_SHORT = 60  # characters of a copied text that are told
 
 
 def _commands() -> type[Provider]:
@@ -101,6 +108,15 @@ class PlumblineApp(App[None]):
         default = Path(os.environ.get("ENGINE_DB") or "experiments.db").expanduser().absolute()
         return None if self.database == default else str(self.database)
 
+    def get_css_variables(self) -> dict[str, str]:
+        """Return the theme's variables; without colours the cursor stands out otherwise."""
+        return super().get_css_variables() | (theme.COLORLESS_STYLES if self.no_color else {})
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what every line passes on its way to the terminal: NO_COLOR means none, not grey."""
+        filters = [NoColor() if isinstance(one, Monochrome) else one for one in super().get_line_filters()]
+        return [*filters, *_ASCII] if current() is ASCII else filters
+
     def get_default_screen(self) -> Screen[Any]:
         """Return the home screen."""
         return self._runs
@@ -112,7 +128,7 @@ class PlumblineApp(App[None]):
 
     def context_of(self, screen: Screen[Any]) -> Context:
         """Return what an action of this screen would act on."""
-        return Context(getattr(screen, "selected", None), self.readonly)
+        return Context(getattr(screen, "selected", None), self.readonly, getattr(screen, "marked", ()))
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._watcher.start)
@@ -249,11 +265,14 @@ class PlumblineApp(App[None]):
 
     @work
     async def action_stop(self, now: bool) -> None:
-        """Stop a run, when that is confirmed."""
+        """Stop a run, or all that are marked, when that is confirmed."""
+        entry = table.find("kill" if now else "interrupt")
+        if self.context.marked:
+            await self._stop_several(self.context.marked, entry, now=now)
+            return
         experiment = self.context.experiment
         if experiment is None:
             return
-        entry = table.find("kill" if now else "interrupt")
         risk = await asyncio.to_thread(self.intents.risk, self.store, experiment.id) if now else None
         waiting = experiment.state is State.QUEUED
         if waiting:
@@ -281,14 +300,23 @@ class PlumblineApp(App[None]):
         if await self._confirmed("Resume", experiment, f"A new attempt starts {start}.", table.find("resume")):
             await self._act(self.intents.resume, experiment.id, done=f"{experiment.id} is queued again.")
 
-    @work
-    async def action_archive(self) -> None:
-        """Archive a run, or bring it back; both can be undone by the same key."""
-        experiment = self.context.experiment
-        if experiment is not None:
-            archived = experiment.archived_at is None
-            done = f"{experiment.id} is archived; A shows archived runs." if archived else f"{experiment.id} is back."
-            await self._act(self.intents.set_archived, experiment.id, archived, done=done)
+    async def _stop_several(self, marked: Sequence[Experiment], entry: Action | None, *, now: bool) -> None:
+        from tui.screens.confirm import ConfirmScreen
+        from tui.several import cost_of_stopping, stop_all, stoppable_of
+
+        chosen = stoppable_of(marked, now=now)
+        number = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
+        cost = await asyncio.to_thread(cost_of_stopping, self.intents, self.store, chosen, marked, now=now)
+        verb = "Kill" if now else "Stop"
+        command = entry.twin(self.context, self.named_database) if entry else None
+        screen = ConfirmScreen(f"{verb} {number}?", verb=verb, cost=cost, command=command)
+        if await self.push_screen_wait(screen) is True:
+            try:
+                await asyncio.to_thread(stop_all, self.intents, self.store, chosen, now=now)
+            except PlumblineError as error:
+                self.say(str(error), "error")
+            else:
+                self.say(f"{number} {'is' if len(chosen) == 1 else 'are'} being stopped.")
 
     async def _confirmed(self, verb: str, experiment: Experiment, cost: str, entry: Action | None) -> bool:
         from tui.screens.confirm import ConfirmScreen
@@ -310,12 +338,30 @@ class PlumblineApp(App[None]):
     @work
     async def action_new(self) -> None:
         """Choose a recipe and a hostfile, and launch."""
-        from tui.screens.launch import LaunchScreen
+        from tui.screens.recipes import RecipesScreen
 
-        identity = await self.push_screen_wait(LaunchScreen())
-        if identity:
-            self._runs.want(identity)
-            self.say(f"{identity} is queued.")
+        self._queued(await self.push_screen_wait(RecipesScreen()))
+
+    @work
+    async def action_clone(self) -> None:
+        """Launch a run like the one under the cursor, with changes."""
+        from tui.screens.recipes import clone_screen
+
+        experiment = self.context.experiment
+        if experiment is None:
+            return
+        try:
+            screen = await asyncio.to_thread(clone_screen, self.store, experiment.id, self.hostfiles)
+        except PlumblineError as error:
+            self.say(str(error), "error")
+        else:
+            self._queued(await self.push_screen_wait(screen))
+
+    def _queued(self, ids: list[str] | None) -> None:
+        """Say what was queued, and put the cursor on it."""
+        if ids:
+            self._runs.want(ids[0])
+            self.say(f"{ids[0]} is queued." if len(ids) == 1 else f"{len(ids)} runs are queued, {ids[0]} first.")
 
     def action_help(self) -> None:
         """Show what the keys of this screen do."""
@@ -323,12 +369,41 @@ class PlumblineApp(App[None]):
 
         self.push_screen(HelpScreen(self.screen))
 
-    def action_copy_id(self) -> None:
-        """Copy the id of the run under the cursor."""
+    @work
+    async def action_jump(self) -> None:
+        """Put a letter on every pane of the screen; a letter moves the focus there."""
+        from tui.screens.jump import JumpScreen, targets
+
+        screen = self.screen
+        found = targets(screen)
+        chosen = await self.push_screen_wait(JumpScreen(found)) if found else None
+        if chosen is not None:
+            screen.set_focus(chosen)
+        elif not found:
+            self.say("There is no pane here that could have the focus.", "warning")
+
+    @work
+    async def action_copy(self) -> None:
+        """Ask what of the run to copy, and put it on the clipboard."""
+        from tui.copying import copy_choices, text_of
+        from tui.screens.menu import MenuScreen
+
         experiment = self.context.experiment
-        if experiment is not None:
-            self.copy_to_clipboard(experiment.id)
-            self.say(f"{experiment.id} is on the clipboard.")
+        if experiment is None:
+            return
+        pointed = getattr(self.screen, "pointed", None)
+        choices = copy_choices(experiment, self.store.runs_dir, self.named_database, pointed)
+        choice = await self.push_screen_wait(MenuScreen(f"copy of {experiment.id}", choices))
+        if choice is None:
+            return
+        try:
+            text = await asyncio.to_thread(text_of, choice, choices, self.store, experiment.id, pointed)
+        except PlumblineError as error:
+            self.say(str(error), "error")
+            return
+        self.copy_to_clipboard(text)
+        what = visible(text) if len(text) <= _SHORT and "\n" not in text else f"The {choice} of {experiment.id}"
+        self.say(f"{what} is on the clipboard.")
 
     def action_switch_theme(self) -> None:
         """Dark to light, and back."""

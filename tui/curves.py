@@ -16,11 +16,13 @@ Integers = NDArray[np.int64]
 
 
 class XMode(StrEnum):
-    """What the x axis counts. Elapsed time leaves out the pauses between attempts."""
+    """What the x axis counts. Elapsed time leaves out the pauses between attempts; local time has them as gaps."""
 
     STEP = "step"
     TOKENS = "tokens"
+    SAMPLES = "samples"
     ELAPSED = "elapsed"
+    CLOCK = "local time"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,14 +56,17 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """All series of an experiment by name."""
+    """All series of an experiment by name. samples_per_step: rows or episodes; null where that is not known."""
 
     series: Mapping[str, Curve]
+    samples_per_step: int | None = None
     _places: dict[tuple[str, XMode], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def modes(self) -> list[XMode]:
         """Return the x axes that there are data for."""
-        return [mode for mode in XMode if mode is not XMode.TOKENS or "tokens" in self.series]
+        lacking = set() if "tokens" in self.series else {XMode.TOKENS}
+        lacking |= set() if self.samples_per_step else {XMode.SAMPLES}
+        return [mode for mode in XMode if mode not in lacking]
 
     def x(self, name: str, mode: XMode) -> Floats:
         """Return the place of each point of a series on the x axis, ascending. Shape [n]."""
@@ -74,11 +79,30 @@ class Curves:
         """Return where steps stand on the x axis; none where nothing was measured."""
         if mode is XMode.STEP:
             return list(steps)
+        if mode is XMode.SAMPLES and self.samples_per_step:
+            return [step * self.samples_per_step for step in steps]
         longest = max(self.series, key=lambda name: self.series[name].step.size, default=None)
         if longest is None or not self.series[longest].step.size:
             return []
         places: list[float] = np.interp(steps, self.series[longest].step, self.x(longest, mode)).tolist()
         return places
+
+    def x_of_restart(self, step: int, mode: XMode) -> float | None:
+        """Return where an attempt that resumed at a step went on: on the axis of local time that is after the pause."""
+        longest = max(self.series, key=lambda name: self.series[name].step.size, default=None)
+        if mode is not XMode.CLOCK or longest is None:
+            return next(iter(self.x_of_steps([step], mode)), None)
+        after = int(np.searchsorted(self.series[longest].step, step, side="right"))
+        x = self.x(longest, mode)
+        return float(x[after]) if after < x.size else None
+
+    def breaks(self, name: str, mode: XMode) -> NDArray[np.bool_] | None:
+        """Return the points of a series to which no line leads from the one before: after the pause of a restart."""
+        attempt = self.series[name].attempt
+        if mode is not XMode.CLOCK or not attempt.size or attempt[0] == attempt[-1]:
+            return None
+        breaks: NDArray[np.bool_] = np.diff(attempt, prepend=attempt[:1]) != 0
+        return breaks
 
     def seconds_per_step(self, recent: int = 50) -> float | None:
         """Return the median time of a step over the last points: one slow step does not move it much."""
@@ -97,6 +121,10 @@ class Curves:
             return self._tokens(curve.step)
         if mode is XMode.ELAPSED:
             return self._elapsed(curve.attempt, curve.time)
+        if mode is XMode.CLOCK:
+            return _ascending(curve.time)
+        if mode is XMode.SAMPLES and self.samples_per_step:
+            return _ascending((curve.step * self.samples_per_step).astype(np.float64))
         return _ascending(curve.step.astype(np.float64))
 
     def _tokens(self, step: Integers) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -133,23 +133,28 @@ def _dispatcher_pid(path: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The list of experiments at one moment, newest first, with the tails of their headline metrics."""
+    """The list of experiments at one moment, newest first."""
 
     experiments: Sequence[Experiment] = ()
-    tails: Mapping[str, Sequence[float]] | None = None
+    tails: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of their headline metrics
+    specs: Mapping[str, Mapping[str, Any]] | None = None  # values of their specs; null: not asked for
+    views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # that were saved
 
 
 class OverviewReader:
-    """Reads the list again and again; the tails only of experiments that moved. For one thread at a time."""
+    """Reads the list again and again; tails and specs only of experiments that moved. For one thread at a time."""
 
     def __init__(self, store: Store) -> None:
+        from engine.store.spec_values import SpecValues
+
         self._store = store
         self._tails: dict[str, Sequence[float]] = {}
         self._seen: dict[str, tuple[object, ...]] = {}
+        self._specs = SpecValues(store)
 
-    def read(self, *, archived: bool = False) -> Overview:
-        """Return what is known now."""
-        from engine.store import experiments, series
+    def read(self, *, archived: bool = False, specs: bool = False) -> Overview:
+        """Return what is known now. archived: archived ones too. specs: with the values of their specs."""
+        from engine.store import experiments, series, views
 
         found = experiments.list_experiments(self._store, archived=archived)
         marks = {experiment.id: (experiment.step, experiment.attempts, experiment.state) for experiment in found}
@@ -157,4 +162,5 @@ class OverviewReader:
         if moved:
             self._tails |= series.tails(self._store, moved, TAIL)
             self._seen |= {identity: marks[identity] for identity in moved}
-        return Overview(found, dict(self._tails))
+        values = self._specs.of(found) if specs else None
+        return Overview(found, dict(self._tails), values, views.saved(self._store))

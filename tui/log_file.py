@@ -42,6 +42,11 @@ class LogFile:
         """Whether the file goes on before the first line."""
         return self._start > 0
 
+    @property
+    def offsets(self) -> list[int]:
+        """The offset of the first byte of each line, that of the partial one at the end if there is one."""
+        return [*self._offsets, self._end - self._pending_size] if self.partial else list(self._offsets)
+
     def poll(self) -> bool:
         """Read what was appended since the last call; returns whether anything changed. A missing file is empty."""
         try:

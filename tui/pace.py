@@ -17,12 +17,13 @@ class Pace:
         self._owner, self._read = owner, read
         self._reading = False
         self._wanted = False
+        self._hurried = False
         self._not_before = 0.0
 
     def ask(self, *, at_once: bool = False) -> None:
         """Read now, or as soon as the pace allows. at_once: without the rest, since a person asked."""
         if at_once:
-            self._not_before = 0.0
+            self._not_before, self._hurried = 0.0, self._reading
         wait = self._not_before - time.monotonic()
         if not self._reading and wait <= 0:
             self._wanted, self._reading = False, True
@@ -35,7 +36,8 @@ class Pace:
     def done(self, seconds: float) -> None:
         """The read has ended. seconds: of CPU that it took."""
         self._reading = False
-        self._not_before = time.monotonic() + _REST * seconds
+        self._not_before = 0.0 if self._hurried else time.monotonic() + _REST * seconds
+        self._hurried = False
         self._catch_up()
 
     def _catch_up(self) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from engine.telemetry.axis import Scale
+from engine.telemetry.axis import Axis, Scale, x_axis
 from engine.telemetry.charts import EXACT, Panel, beside
+from engine.telemetry.clock_axis import clock_axis
 from engine.telemetry.metrics import unit_of
 from engine.telemetry.numbers import duration, exact, short
 from tui.canvas.charset import current
-from tui.canvas.frame import Ink, line_ink
-from tui.canvas.plot import Line, Mark, Plot, Span, nearest_index
+from tui.canvas.frame import Ink, Span, line_ink
+from tui.canvas.plot import Line, Mark, Plot, nearest_index
 from tui.curves import Curves, XMode
 
+_FEW = 20  # points are seen one by one: nothing to smooth
+_COUNTED = {"eval": "questions", "rag": "chunks"}  # what a step is, by kind
+_ACROSS: dict[XMode, Callable[[float, float, int], Axis]] = {
+    XMode.ELAPSED: partial(x_axis, time=True),
+    XMode.CLOCK: clock_axis,
+}
 SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
@@ -34,6 +43,15 @@ class View:
         return replace(self, smoothing=SMOOTHING_STEPS[min(max(at, 0), len(SMOOTHING_STEPS) - 1)])
 
 
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """The value that the crosshair of a chart stands at."""
+
+    name: str
+    step: int
+    value: float
+
+
 def plot(
     panel: Panel,
     curves: Curves,
@@ -42,6 +60,7 @@ def plot(
     *,
     marks: Sequence[tuple[int, str]] = (),
     target: float | None = None,
+    kind: str = "",
     empty: str = "",
 ) -> Plot:
     """Return one chart.
@@ -53,29 +72,55 @@ def plot(
         scale: of its y axis.
         marks: (step, kind) of restarts, rollbacks and checkpoints.
         target: what its first series is to come to.
+        kind: of the experiment.
         empty: said where there is no point.
     """
     lines = []
     longest = max((curve.step.size for curve in curves.series.values()), default=0)
     for color, name in enumerate(panel):
         x, y = curves.x(name, view.mode), curves.series[name].value
-        # a few evaluations are points, not noise to smooth away
-        sparse = y.size < 100 and (color > 0 or 2 * y.size <= longest)
-        lines.append(Line(name, x, y, color, 0.0 if sparse or name in EXACT else view.smoothing))
-    places = curves.x_of_steps([step for step, _ in marks], view.mode)
+        # a few evaluations are points, not noise to smooth away; the figures of an evaluation are means already
+        sparse = y.size < _FEW or (y.size < 100 and (color > 0 or 2 * y.size <= longest))
+        plain = sparse or name in EXACT or kind == "eval"
+        breaks = curves.breaks(name, view.mode)
+        smoothing = 0.0 if plain else view.smoothing
+        lines.append(Line(name, x, y, color, smoothing, breaks, joined=kind == "eval"))
     return Plot(
         lines=lines,
         title=_title(panel, curves, view, lines, target),
         aside=_aside(view, scale),
-        marks=[Mark(x, kind) for x, (_, kind) in zip(places, marks, strict=False)],
+        marks=_marks(marks, curves, view.mode),
         level=target,
         scale=scale,
-        x_name=view.mode,
-        x_is_time=view.mode is XMode.ELAPSED,
+        x_name=axis_name(view.mode, kind, max((float(line.x[-1]) for line in lines if line.x.size), default=None)),
+        across=across(view.mode),
         x_range=view.window,
         crosshair=view.crosshair,
         empty=empty,
     )
+
+
+def _marks(marks: Sequence[tuple[int, str]], curves: Curves, mode: XMode) -> list[Mark]:
+    restarts = [(curves.x_of_restart(step, mode), kind) for step, kind in marks if kind == "restart"]
+    others = [(step, kind) for step, kind in marks if kind != "restart"]
+    places = curves.x_of_steps([step for step, _ in others], mode)
+    found = [Mark(x, kind) for x, (_, kind) in zip(places, others, strict=False)]
+    return [*found, *(Mark(x, kind) for x, kind in restarts if x is not None)]
+
+
+def across(mode: XMode) -> Callable[[float, float, int], Axis]:
+    """Return how an x axis of this kind is divided."""
+    return _ACROSS.get(mode, partial(x_axis, whole=True))
+
+
+def axis_name(mode: XMode, kind: str, newest: float | None = None) -> str:
+    """Return what an x axis counts. newest: the last moment on an axis of local time, which tells its day."""
+    if mode is XMode.STEP:
+        return _COUNTED.get(kind, mode.value)
+    if mode is XMode.CLOCK and newest is not None:
+        day = time.localtime(newest)
+        return f"{mode.value}, {day.tm_mday} {time.strftime('%b', day)}"
+    return mode.value
 
 
 def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line], target: float | None) -> list[Span]:

@@ -28,6 +28,10 @@ class Place:
 PLACES: tuple[Place, ...] = (
     Place("runs", "1", "Runs", ""),
     Place("run", "2", "Run", ""),
+    Place("compare", "3", "Compare", "tui.screens.compare:CompareScreen"),
+    Place("queue", "4", "Queue", "tui.screens.queue:QueueScreen"),
+    Place("cluster", "5", "Cluster", "tui.screens.cluster:ClusterScreen"),
+    Place("index", "6", "Index", "tui.screens.index:IndexScreen"),
 )
 
 

@@ -14,6 +14,7 @@ from textual.content import Content
 from engine.telemetry.metrics import unit_of
 from engine.telemetry.numbers import duration, short
 from engine.telemetry.states import Desired, State
+from tui.canvas.charset import ASCII, current
 from tui.safe_text import visible
 from tui.theme import STATE_COLORS, glyph
 from tui.wrapping import Line, wrapped
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
     from engine.store.experiments import Experiment
     from engine.store.facts import Artifact
     from engine.store.inputs import Taken
+    from engine.telemetry.health_observed import Verdict
 
 _LABEL = 10  # cells
 _MOST_EVENTS = 8
 _MOST_DIFFERENCES = 12
 _MOST_METRICS = 16
+_MOST_VERDICTS = 3
 _NAME, _VALUE = 18, 7  # cells of a metric
 _ONE_LINE = 32  # cells that every pane has
 _QUIET, _HEAD = "$foreground 60%", "bold $foreground 75%"
 _SHORT_UNITS = {"tokens/s": "tok/s", "1": "", "samples/s": "smp/s", "nats/sequence": "nats", "nats/token": "nats"}
+_SIGNS = {"good": ("✔", "+"), "warning": ("⚠", "!"), "error": ("✖", "x")}
 _LEVELS = {"info": "", "warning": "$warning", "error": "$error"}
 
 
@@ -41,7 +45,8 @@ class Detail:
     """One experiment, whole."""
 
     experiment: Experiment
-    differences: Mapping[str, tuple[object, object]]  # dotted key: of the parent, of this one
+    against: str | None  # id of the baseline, or else of its parent
+    differences: Mapping[str, tuple[object, object]]  # dotted key: of that one, of this one
     events: Sequence[Event]  # newest last
     artifacts: Sequence[Artifact]
     inputs: Sequence[Taken]  # what it takes from others
@@ -50,23 +55,28 @@ class Detail:
 
 
 class DetailReader:
-    """Reads an experiment, compares its spec with its parent's once, and is for one thread at a time."""
+    """Reads an experiment, compares two specs once, and is for one thread at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # By experiment: the two texts that were compared, and what came of it.
-        self._differences: dict[str, tuple[tuple[str, str], Mapping[str, tuple[object, object]]]] = {}
+        # By two ids: the two texts that were compared, and what came of it.
+        self._differences: dict[tuple[str, str], tuple[tuple[str, str], Mapping[str, tuple[object, object]]]] = {}
 
-    def read(self, identity: str) -> Detail:
-        """Return what is known now. Raises NotFound after a deletion."""
+    def read(self, identity: str, baseline: str | None = None) -> Detail:
+        """Return what is known now. baseline: what it is compared with, instead of its parent.
+
+        Raises NotFound after a deletion.
+        """
         from engine.store import events, experiments, facts
         from engine.store import inputs as lineage
 
         store = self._store
         experiment = experiments.get(store, identity)
+        against = baseline if baseline not in (None, identity) else experiment.parent_id
         return Detail(
             experiment=experiment,
-            differences=self._compare(experiment),
+            against=against,
+            differences=self.differences(against, identity) if against is not None else {},
             events=events.list_events(store, identity, limit=_MOST_EVENTS, newest=True),
             artifacts=facts.artifacts(store, identity),
             inputs=lineage.inputs_of(store, identity),
@@ -74,39 +84,48 @@ class DetailReader:
             seconds_per_step=experiment.last.get("seconds_per_step"),
         )
 
-    def _compare(self, experiment: Experiment) -> Mapping[str, tuple[object, object]]:
+    def differences(self, before: str, after: str) -> Mapping[str, tuple[object, object]]:
+        """Return in which keys the specs of two experiments differ: of the first, of the second."""
         from engine.spec.canonical import diff
         from engine.store import experiments
 
-        parent = experiment.parent_id
-        if parent is None:
-            return {}
-        texts = experiments.spec_text(self._store, parent), experiments.spec_text(self._store, experiment.id)
-        known = self._differences.get(experiment.id)
+        ids = before, after
+        texts = experiments.spec_text(self._store, before), experiments.spec_text(self._store, after)
+        known = self._differences.get(ids)
         if known is None or known[0] != texts:
-            before, after = (experiments.get_spec(self._store, identity) for identity in (parent, experiment.id))
-            known = self._differences[experiment.id] = (texts, diff(before, after))
+            old, new = (experiments.get_spec(self._store, identity) for identity in ids)
+            known = self._differences[ids] = (texts, diff(old, new))
         return known[1]
 
 
-def detail_text(detail: Detail, now: float, width: int) -> Content:
-    """Return the text of the pane. now: seconds since the epoch. width: cells of a line."""
+def detail_text(detail: Detail, now: float, width: int, verdicts: Sequence[Verdict] | None = None) -> Content:
+    """Return the text of the pane.
+
+    Args:
+        detail: of the experiment.
+        now: seconds since the epoch.
+        width: cells of a line.
+        verdicts: on its health, the worst first; null while they are not known.
+    """
     lines: list[Line] = []
-    for block in _blocks(detail, now):
+    for block in _blocks(detail, now, verdicts):
         lines += [*block, (0, Content())]
     return wrapped(lines[:-1], width)
 
 
-def _blocks(detail: Detail, now: float) -> Iterator[list[Line]]:
+def _blocks(detail: Detail, now: float, verdicts: Sequence[Verdict] | None) -> Iterator[list[Line]]:
     experiment = detail.experiment
     yield list(_state(experiment))
+    if verdicts is not None and (verdicts or experiment.state is State.RUNNING):
+        yield list(_verdicts(verdicts))
     yield list(_progress(detail, now))
     if detail.inputs or detail.users:
         yield list(_lineage(detail))
     if experiment.last:
         yield [_head("last metrics"), *_metrics(experiment)]
-    if experiment.parent_id:
-        yield [_head(f"differs from {experiment.parent_id}"), *_differences(detail.differences)]
+    if detail.against:
+        parent = "" if detail.against == experiment.parent_id else " (baseline)"
+        yield [_head(f"differs from {detail.against}{parent}"), *_differences(detail.differences)]
     if detail.artifacts:
         yield [_head("artifacts"), *(_artifact(artifact) for artifact in detail.artifacts)]
     if detail.events:
@@ -131,6 +150,21 @@ def _state(experiment: Experiment) -> Iterator[Line]:
     if experiment.reason:
         style = "$error" if state in (State.FAILED, State.LOST) else "$warning"
         yield 0, Content.assemble((visible(experiment.reason.strip()), style))
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> Iterator[Line]:
+    if not verdicts:
+        yield 0, Content.assemble((f"{_sign('good')} nothing is wrong", "$success"))
+    for verdict in verdicts[:_MOST_VERDICTS]:
+        bad = str(verdict.level) == "error"
+        style = "$error" if bad else "$warning"
+        yield 2, Content.assemble((f"{_sign('error' if bad else 'warning')} {visible(verdict.sentence)}", style))
+    if len(verdicts) > _MOST_VERDICTS:
+        yield 2, Content.assemble((f"and {len(verdicts) - _MOST_VERDICTS} more in its events", _QUIET))
+
+
+def _sign(level: str) -> str:
+    return _SIGNS[level][current() is ASCII]
 
 
 def _progress(detail: Detail, now: float) -> Iterator[Line]:
@@ -198,7 +232,7 @@ def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[L
     if not told:
         yield 0, Content.assemble(("nothing but its name", _QUIET))
     for key, (old, new) in told[:_MOST_DIFFERENCES]:
-        now, before = Content.assemble((f"{visible(key)}  ", _QUIET), _value(new)), f"  was {_value(old)}"
+        now, before = Content.assemble((f"{visible(key)}  ", _QUIET), spec_value(new)), f"  was {spec_value(old)}"
         if now.cell_length + cell_len(before) <= _ONE_LINE:
             yield 2, Content.assemble(now, (before, _QUIET))
         else:
@@ -207,8 +241,11 @@ def _differences(differences: Mapping[str, tuple[object, object]]) -> Iterator[L
         yield 0, Content.assemble((f"and {len(told) - _MOST_DIFFERENCES} more", _QUIET))
 
 
-def _value(value: object) -> str:
-    return short(value) if isinstance(value, float) else "none" if value is None else visible(str(value))
+def spec_value(value: object) -> str:
+    """Return a value of a spec in few characters."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return short(value) if isinstance(value, float) else visible(str(value))
 
 
 def _artifact(artifact: Artifact) -> Line:

@@ -7,6 +7,18 @@ from textual.theme import Theme
 from engine.telemetry.states import State
 from tui.canvas.charset import ASCII, current
 
+# How the cursor, and the title of the pane that has the focus, stand out: beside their colours, and without any.
+STYLES = {
+    "block-cursor-text-style": "bold",
+    "block-cursor-blurred-text-style": "none",
+    "focused-title-style": "bold",
+}
+COLORLESS_STYLES = {
+    "block-cursor-text-style": "reverse",
+    "block-cursor-blurred-text-style": "underline",
+    "focused-title-style": "bold reverse",
+}
+
 DARK = Theme(
     name="plumbline-dark",
     dark=True,
@@ -25,7 +37,7 @@ DARK = Theme(
         "border-blurred": "#262b38",
         "block-cursor-background": "#2b3550",
         "block-cursor-foreground": "#f2f4fb",
-        "block-cursor-text-style": "none",
+        **STYLES,
         "block-cursor-blurred-background": "#212738",
         "footer-key-foreground": "#7dcfff",
         "scrollbar": "#323848",
@@ -55,7 +67,7 @@ LIGHT = Theme(
         "border-blurred": "#d8dde8",
         "block-cursor-background": "#d5e0f7",
         "block-cursor-foreground": "#141824",
-        "block-cursor-text-style": "none",
+        **STYLES,
         "block-cursor-blurred-background": "#e6ebf5",
         "footer-key-foreground": "#0b72a8",
         "scrollbar": "#c6cddd",
@@ -88,6 +100,11 @@ STATE_COLORS = {
     State.STOPPED: "$warning",
     State.LOST: "$error",
 }
+# Of the runs or series of a chart, in order; each has a marker too.
+SERIES_COLORS = (
+    *("$accent", "$success", "$warning", "$secondary", "$error", "$primary"),
+    *("$foreground", "$foreground 60%"),
+)
 
 
 def glyph(state: State) -> str:

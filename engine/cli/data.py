@@ -1,14 +1,14 @@
-"""`engine data`: examples as the trainer sees them, and the built-in fact world."""
+"""`engine data`: examples as the trainer sees them, the built-in fact world, and published files as rows."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.inputs import look_up_references
 from engine.cli.output import print_json, say
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import Refused
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from engine.spec.ppo import PromptData
     from engine.spec.sections import Data
 
+_SHARE = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
+
 
 @click.group()
 def data() -> None:
-    """Look at training data; write the built-in fact world."""
+    """Look at training data; write the built-in fact world; make rows of published files."""
 
 
 @data.command()
@@ -41,6 +43,62 @@ def facts(settings: Settings, out: Path, seed: int) -> None:
         print_json({"folder": str(out), "seed": seed, "files": files})
     else:
         click.echo(f"Wrote the fact world of seed {seed} to {out}: {', '.join(files)}.")
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split and the order.")
+@click.option("--held-out", type=_SHARE, default=0.25, show_default=True, help="Share of the questions, by articles.")
+@click.option(
+    "--sentences",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Read N sentences about the answer in training (default: the paragraph).",
+)
+@click.option(
+    "--missing",
+    type=click.FloatRange(0.0, 1.0),
+    default=1.0,
+    help="Most of the reading examples whose passage does not answer, as a share (default: all there are).",
+)
+@global_options
+@pass_settings
+def squad(
+    settings: Settings, file: Path, *, out: Path, seed: int, held_out: float, sentences: int, missing: float
+) -> None:
+    """Make rows of SQuAD's FILE: corpus, training data, prompts, questions; whole articles are held out."""
+    from engine.data.published.squad_files import Shares, squad_files
+
+    shares = Shares(held_out=held_out, missing=missing)
+    _write(settings, squad_files(file, seed=seed, sentences_read=sentences, shares=shares), file, out)
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split and the order.")
+@click.option("--held-out", type=_SHARE, default=0.2, show_default=True, help="Share of the questions.")
+@global_options
+@pass_settings
+def halueval(settings: Settings, file: Path, *, out: Path, seed: int, held_out: float) -> None:
+    """Make rows of HaluEval's FILE: preference pairs, multiple-choice questions, passages."""
+    from engine.data.published.halueval_files import halueval_files
+
+    _write(settings, halueval_files(file, seed=seed, held_out=held_out), file, out)
+
+
+def _write(settings: Settings, texts: Mapping[str, str], file: Path, out: Path) -> None:
+    from engine.data.writing import write_files
+
+    write_files(out, texts)
+    rows = {name: text.count("\n") for name, text in texts.items()}
+    if settings.json:
+        print_json({"folder": str(out), "rows": rows})
+    else:
+        told = ", ".join(f"{name} ({number:,})" for name, number in rows.items())
+        click.echo(f"Wrote the rows of {file} to {out}: {told}.")
 
 
 @data.command()
@@ -76,12 +134,13 @@ def show(settings: Settings, file: Path, number: int, spec: Path | None, model: 
 
 def _as_spec_says(settings: Settings, file: Path, spec_file: Path, number: int) -> tuple[list[Item], str]:
     from engine.cluster.hostfile import local_hostfile
+    from engine.dispatch.readiness import look_up_references
     from engine.spec.loading import load_spec
     from engine.spec.models import PpoSpec, RmSpec, SftSpec
     from engine.spec.resolve import with_absolute_paths
 
     spec = with_absolute_paths(load_spec(spec_file), spec_file.resolve().parent)
-    spec, _ = look_up_references(settings, spec, local_hostfile(), str(spec_file))
+    spec, _ = look_up_references(settings.records, spec, local_hostfile(), str(spec_file))
     if isinstance(spec, PpoSpec):
         return _prompts(spec, file, number), ""
     if not isinstance(spec, SftSpec | RmSpec):

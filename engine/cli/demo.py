@@ -13,7 +13,7 @@ import click
 
 from engine.cli.output import duration, table
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import NotFound, RunFailed
+from engine.errors import ExitCode, NotFound, RunFailed
 
 if TYPE_CHECKING:
     from engine.report.tables import Grid
@@ -42,13 +42,14 @@ def demo(
     headless: bool,
 ) -> int:
     """Run the pipeline of the fact world over SSH, and see how much less its model hallucinates."""
-    from engine.cli.pipelines import launch_pipeline
-    from engine.cli.readiness import Grounds
     from engine.cli.watch import Lines, watch_until_ended
     from engine.cluster.hostfile import load_hostfile, parse_hostfile
     from engine.data.facts.files import write
     from engine.data.facts.world import FactWorld
+    from engine.dispatch.launching import pipeline_made_ready, queue_pipeline
     from engine.dispatch.lifecycle import ensure_running
+    from engine.dispatch.readiness import Grounds
+    from engine.spec.pipeline import load_pipeline
 
     if not recipe.is_file():
         raise NotFound("there is no such recipe.", hint="Run it where Plumbline was cloned.", where=str(recipe))
@@ -64,25 +65,25 @@ def demo(
     hostfile_text, hostfile = _cluster(settings, folder, nodes)
     hosts = parse_hostfile(hostfile_text, "demo") if hostfile is None else load_hostfile(Path(hostfile))
     paths = _with_facts(recipe, facts)
-    launched = launch_pipeline(
-        settings, recipe, Grounds(hosts), overrides=[f"seed={seed}", *paths, *overrides], tags=("demo",)
-    )
+    records, grounds = settings.records, Grounds(hosts)
+    pipeline = load_pipeline(recipe, [f"seed={seed}", *paths, *overrides])
+    launched = queue_pipeline(records, pipeline_made_ready(records, pipeline, grounds), grounds, tags=("demo",))
     ensure_running(settings.database)
     ids = list(launched.stages.values())
     click.echo(f"Launched {launched}: {len(ids)} stages on {', '.join(node.host for node in hosts.nodes)}.")
 
     database = _short(settings.database)
     if not headless and sys.stdin.isatty() and sys.stdout.isatty():
-        outcome = subprocess.run([sys.executable, "-m", "tui", "--db", str(settings.database)], check=False)
-        click.echo(f"What runs goes on. To see it again: .venv/bin/plumbline --db {database}")
-        click.echo(f"When it has ended: .venv/bin/engine report {launched.pipeline} -o report.html --db {database}")
-        return outcome.returncode
-    code = watch_until_ended(settings, store, ids, Lines())
+        subprocess.run([sys.executable, "-m", "tui", "--db", str(settings.database)], check=False)
+        click.echo(f"What runs goes on, and this waits for it. To see it again: .venv/bin/plumbline --db {database}")
+    code = watch_until_ended(settings, store, ids, Lines(), called=str(launched))
     if code == 0:
         report = folder / "report.html"
         click.echo(_told(settings, store, launched.pipeline, report))
         click.echo(f"The report: {_short(report)}")
         click.echo(f"It took {duration(time.monotonic() - began)}. To look at it: .venv/bin/plumbline --db {database}")
+    elif code == ExitCode.INTERRUPTED:
+        click.echo(f"When they have ended: .venv/bin/engine report {launched} -o report.html --db {database}")
     else:
         click.echo(f"To go on with what has not succeeded: .venv/bin/engine resume {launched.pipeline} --db {database}")
     return code

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound, PlumblineError, Unreachable
-from engine.job.durable import folder_hash, read_json
+from engine.job.durable import read_json
 
 if TYPE_CHECKING:
     from engine.cluster.hostfile import Node
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.store.database import Store
     from engine.store.facts import Artifact
 
-_EVALUATION, _PROVENANCE = "evaluation", "plumbline.json"
+_PROVENANCE = "plumbline.json"
 
 
 def find_files(store: Store, ids: Sequence[str], *, here_only: bool) -> Found:
@@ -27,6 +27,7 @@ def find_files(store: Store, ids: Sequence[str], *, here_only: bool) -> Found:
 
     here_only: look at no other machine.
     """
+    from engine.report.files import EVALUATION
     from engine.report.records import Found
     from engine.store import facts
 
@@ -38,7 +39,7 @@ def find_files(store: Store, ids: Sequence[str], *, here_only: bool) -> Found:
         if not made:
             continue
         newest = max(made, key=lambda one: one.created_at)
-        if newest.kind == _EVALUATION:
+        if newest.kind == EVALUATION:
             folder = files.evaluation(identity, newest)
             if folder is not None:
                 evaluations[identity] = folder
@@ -66,12 +67,12 @@ class _Files:
 
     def evaluation(self, identity: str, made: Artifact) -> Path | None:
         """Return the folder of an evaluation on this machine; null if it cannot be had."""
+        from engine.report.files import kept_folder, results_here
 
-        here = Path(made.path).expanduser()
-        kept = self._store.runs_dir / identity / f"{_EVALUATION}-{(made.sha256 or 'any')[:12]}"
-        for folder in (here, kept):
-            if folder.is_dir() and (made.sha256 is None or _hash(folder) == made.sha256):
-                return folder
+        folder = results_here(self._store, identity, made)
+        if folder is not None:
+            return folder
+        kept = kept_folder(self._store, identity, made)
         try:
             if self._here_only:
                 raise NotFound("it lies on another machine.")
@@ -118,10 +119,3 @@ class _Files:
         if not nodes:
             raise NotFound("it has not been started.", where=identity)
         return nodes[0]
-
-
-def _hash(folder: Path) -> str | None:
-    try:
-        return folder_hash(folder)
-    except OSError:
-        return None

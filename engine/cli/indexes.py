@@ -51,14 +51,15 @@ def find_index(settings: Settings, text: str) -> FoundIndex:
 
 
 def _artifact(settings: Settings, text: str) -> Artifact:
-    from engine.store import experiments, facts
+    from engine.rag.builds import made_by
+    from engine.store import experiments
 
     store = settings.open_store()
     try:
         identity = experiments.resolve(store, text)
     except NotFound as error:
         raise NotFound(f"there is no index and no experiment {text!r}.", hint=error.hint) from None
-    made = [artifact for artifact in facts.artifacts(store, identity) if artifact.kind == "index"]
-    if not made:
+    made = made_by(store, identity)
+    if made is None:
         raise NotFound(f"{identity} has made no index.")
-    return max(made, key=lambda artifact: artifact.created_at)
+    return made

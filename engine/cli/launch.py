@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.output import print_json, say
-from engine.cli.readiness import Grounds, made_ready
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
+    from engine.cluster.hostfile import Hostfile
+    from engine.dispatch.records import Records
+    from engine.spec.models import AnySpec
     from engine.store.pipelines import Launch
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--clone", metavar="EXP", help="In place of a file: the spec of this experiment, and where it ran.")
 @click.option("--hostfile", type=click.Path(path_type=Path), help="Where it runs (default: this machine, one slot).")
 @click.option("--name", help="Name of the experiment, or of the pipeline.")
 @click.option("--tag", "tags", multiple=True, help="A tag.")
@@ -35,6 +38,7 @@ def launch(
     settings: Settings,
     *,
     files: tuple[Path, ...],
+    clone: str | None,
     hostfile: Path | None,
     name: str | None,
     tags: tuple[str, ...],
@@ -47,36 +51,36 @@ def launch(
     force: bool,
     wait: bool,
 ) -> int:
-    """Queue the specs, or the pipeline, FILE… as experiments and print their ids."""
-    from engine.cli.pipelines import launch_pipeline
+    """Queue the specs, or the pipeline, FILE… as experiments and print their ids. --clone EXP: one again, changed."""
     from engine.cluster.hostfile import load_hostfile
+    from engine.dispatch.launching import pipeline_made_ready, queue, queue_pipeline
     from engine.dispatch.lifecycle import ensure_running
-    from engine.spec.pipeline import names_pipeline
+    from engine.dispatch.readiness import Grounds, made_ready
+    from engine.spec.pipeline import load_pipeline, names_pipeline
     from engine.store import experiments
 
-    parents = [experiments.resolve(settings.open_store(), reference) for reference in after]
+    if bool(files) == (clone is not None):
+        raise click.UsageError("name FILE…, or --clone EXP.")
+    records = settings.records
+    parents = [experiments.resolve(records.store(), reference) for reference in after]
     hosts = load_hostfile(hostfile) if hostfile is not None else None
-    grounds = Grounds(hosts, parents, gpu_memory, force)
     launched: Launch | None = None
     if any(names_pipeline(file) for file in files):
         if len(files) > 1:
             raise InvalidInput("a pipeline is launched by itself, not beside other files.", where=str(files[0]))
-        launched = launch_pipeline(
-            settings,
-            files[0],
-            grounds,
-            overrides=overrides,
-            name=name,
-            only=only,
-            skip=skip,
-            tags=tags,
-            priority=priority,
-        )
+        grounds = Grounds(hosts, parents, gpu_memory, force)
+        pipeline = load_pipeline(files[0], overrides, name=name)
+        prepared = pipeline_made_ready(records, pipeline, grounds, only=only, skip=skip)
+        launched = queue_pipeline(records, prepared, grounds, tags=tags, priority=priority)
         ids = list(launched.stages.values())
     else:
         if only or skip:
-            raise InvalidInput("--only and --skip name stages of a pipeline.", where=str(files[0]))
-        ids = _queued(settings, files, grounds, name=name, tags=tags, overrides=overrides, priority=priority)
+            raise InvalidInput("--only and --skip name stages of a pipeline.", where=clone or str(files[0]))
+        parent_id, specs, hosts = _specs(records, files, clone, overrides, hosts)
+        grounds = Grounds(hosts, parents, gpu_memory, force)
+        # If one cannot run, none is queued.
+        ready = [made_ready(records, spec, grounds, where=where) for where, spec in specs]
+        ids = queue(records, ready, grounds, name=name, tags=tags, priority=priority, parent_id=parent_id)
     ensure_running(settings.database)
     if wait:
         return _waited(settings, ids, launched)
@@ -91,45 +95,21 @@ def launch(
     return 0
 
 
-def _queued(
-    settings: Settings,
-    files: tuple[Path, ...],
-    grounds: Grounds,
-    *,
-    name: str | None,
-    tags: tuple[str, ...],
-    overrides: tuple[str, ...],
-    priority: int,
-) -> list[str]:
-    """Queue an experiment for each file, and return their ids. If one cannot run, none is queued."""
-    from engine.cluster.snapshot import take_snapshot
+def _specs(
+    records: Records, files: tuple[Path, ...], clone: str | None, overrides: tuple[str, ...], hosts: Hostfile | None
+) -> tuple[str | None, list[tuple[str, AnySpec]], Hostfile | None]:
+    """Return the experiment that is cloned, the specs with what errors call them, and where they run."""
+    from engine.dispatch.cloning import clone_of
     from engine.spec.loading import load_spec
     from engine.spec.resolve import with_absolute_paths
     from engine.store import experiments
 
-    ready = []
-    for file in files:
-        spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
-        ready.append(made_ready(settings, spec, grounds, where=str(file)))
-    store = settings.open_store(create=True)
-    code = take_snapshot(store.objects_dir).sha256
-    hosts = grounds.hosts
-    return [
-        experiments.create(
-            store,
-            each.spec,
-            name=name,
-            tags=tags,
-            hostfile=str(hosts.path) if hosts is not None and hosts.path is not None else None,
-            hostfile_text=hosts.text if hosts is not None else None,
-            after=[*grounds.after, *each.awaited],
-            inputs=each.inputs,
-            priority=priority,
-            forced=grounds.force,
-            code=code,
-        )
-        for each in ready
-    ]
+    if clone is None:
+        read = [(file, load_spec(file, overrides)) for file in files]
+        return None, [(str(file), with_absolute_paths(spec, file.resolve().parent)) for file, spec in read], hosts
+    store = records.store()
+    found = clone_of(store, experiments.resolve(store, clone))
+    return found.id, [(found.id, found.spec(overrides))], hosts or found.hosts
 
 
 def _waited(settings: Settings, ids: list[str], launched: Launch | None) -> int:

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.inputs import look_up_references
 from engine.cli.output import print_json, say
 from engine.cli.plan_report import as_document, as_text
-from engine.cli.planning import seats_and_place
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, NotFound, Refused
 
@@ -23,10 +21,10 @@ if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile
     from engine.dispatch.placement import Seat
     from engine.plan.place import Place
-    from engine.spec.models import AnySpec, Kind, PreferenceData, RagSpec, TrainedSpec
+    from engine.spec.models import AnySpec, EvalSpec, Kind, PreferenceData, RagSpec, TrainedSpec
 
 _COUNTED = (".jsonl", ".json", ".csv", ".tsv")  # rows of other files are not counted without what reads them
-PLANNED = ("sft", "rm", "ppo", "rag")  # kinds
+PLANNED = ("sft", "rm", "ppo", "rag", "eval")  # kinds
 _PORT = 29500  # where torchrun's ranks meet
 
 
@@ -60,6 +58,8 @@ def plan(
 ) -> int:
     """What the spec or pipeline FILE will need: memory, stage, batch, disk, time. Ends with 4 if it does not fit."""
     from engine.cluster.hostfile import load_hostfile, local_hostfile
+    from engine.dispatch.fitting import seats_and_place
+    from engine.dispatch.readiness import look_up_references
     from engine.spec.loading import load_spec
     from engine.spec.pipeline import names_pipeline
     from engine.spec.references import references_of
@@ -77,9 +77,11 @@ def plan(
         return plan_stages(settings, file, overrides, hosts, gpu_memory)
     spec = with_absolute_paths(load_spec(file, overrides), file.resolve().parent)
     references = references_of(spec)
-    spec, _ = look_up_references(settings, spec, hosts, str(file))
+    spec, _ = look_up_references(settings.records, spec, hosts, str(file))
     if spec.kind not in PLANNED:
-        raise Refused(f"experiments of kind {spec.kind} are not planned; sft, rm, ppo and rag are.", where=str(file))
+        raise Refused(
+            f"experiments of kind {spec.kind} are not planned; sft, rm, ppo, rag and eval are.", where=str(file)
+        )
     seats, where = seats_and_place(spec, hosts, gpu_memory)
     commands = _commands(spec.kind, file, [*overrides, *_looked_up(spec, references)], hosts, seats)
     found = page(settings, spec, where, commands=commands, tokens_per_second=tokens_per_second, like=like)
@@ -133,15 +135,18 @@ def page(
         PlumblineError: if it cannot be planned on this machine.
     """
     from engine.plan.reading import plan_run
-    from engine.spec.models import RagSpec, TrainedSpec
+    from engine.spec.models import EvalSpec, RagSpec, TrainedSpec
 
     if isinstance(spec, RagSpec):
         return _index_page(settings, spec, where, commands, like)
-    assert isinstance(spec, TrainedSpec)
-    rows, notes = _rows(spec)
+    notes: list[str] = []
     if like is not None:
-        tokens_per_second, note = _pace(settings, like, "tokens_per_second", where.ranks)
-        notes += note
+        tokens_per_second, notes = _pace(settings, like, "tokens_per_second", where.ranks)
+    if isinstance(spec, EvalSpec):
+        return _evaluation_page(spec, where, commands, tokens_per_second, notes)
+    assert isinstance(spec, TrainedSpec)
+    rows, unknown = _rows(spec)
+    notes = [*unknown, *notes]
     planned = plan_run(spec, where, rows=rows, tokens_per_second=tokens_per_second)
     if len(set(where.slots)) > 1 and commands:
         notes.append("The nodes have different slots: give torchrun on each node its own --nproc-per-node.")
@@ -194,6 +199,24 @@ def _index_page(settings: Settings, spec: RagSpec, where: Place, commands: Mappi
     warnings = [*notes, *index.warnings]
     document = index_document(index, where, warnings=warnings, commands=commands)
     return Page(document, index_text(index, where, commands), warnings, index.errors, index.fits)
+
+
+def _evaluation_page(
+    spec: EvalSpec, where: Place, commands: Mapping[str, str], tokens_per_second: float | None, notes: Sequence[str]
+) -> Page:
+    from engine.cli.plan_evaluation import evaluation_document, evaluation_text
+    from engine.plan.evaluation import plan_evaluation
+
+    questions, file = None, Path(spec.questions)
+    if file.is_file() and file.suffix == ".jsonl":
+        with file.open("rb") as lines:
+            questions = sum(not line.isspace() for line in lines)
+    if spec.limit:
+        questions = spec.limit if questions is None else min(questions, spec.limit)
+    planned = plan_evaluation(spec, where, questions=questions, tokens_per_second=tokens_per_second)
+    warnings = [*notes, *planned.warnings]
+    document = evaluation_document(planned, where, warnings=warnings, commands=commands)
+    return Page(document, evaluation_text(planned, where, commands), warnings, planned.errors, planned.fits)
 
 
 def _looked_up(spec: AnySpec, references: Iterable[str]) -> list[str]:

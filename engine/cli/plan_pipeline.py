@@ -10,8 +10,6 @@ import click
 
 from engine.cli.output import print_json
 from engine.cli.plan import PLANNED, Page, page, show
-from engine.cli.planning import seats_and_place
-from engine.cli.readiness import looked_up
 from engine.cli.settings import Settings
 from engine.errors import PlumblineError, Refused
 
@@ -51,6 +49,8 @@ def plan_stages(
 
 def _planned(settings: Settings, stage: Stage, hosts: Hostfile, gpu_memory: str | None) -> Page | str:
     """Return the plan of a stage, or a sentence on why there is none."""
+    from engine.dispatch.fitting import seats_and_place
+    from engine.dispatch.readiness import looked_up
     from engine.spec.keys import listing
     from engine.spec.references import references_of
 
@@ -62,7 +62,7 @@ def _planned(settings: Settings, stage: Stage, hosts: Hostfile, gpu_memory: str 
     if makers:
         what = f"{listing(makers, 'and')} {'has' if len(makers) == 1 else 'have'} made what it takes"
         return f"planned at its start, when {what}."
-    spec, _ = looked_up(settings, stage.spec, hosts, where=stage.where)
+    spec, _ = looked_up(settings.records, stage.spec, hosts, where=stage.where)
     _, where = seats_and_place(spec, hosts, gpu_memory)
     try:
         return page(settings, spec, where, commands={})

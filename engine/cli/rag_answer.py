@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from engine.generate.answering import Answered
     from engine.rag.records import Passage
 
-_MODELS = ("policy", "model", "averaged_policy")  # artifacts that answer, the first that there is
-
 
 @dataclass(frozen=True, slots=True)
 class _Said:
@@ -37,9 +35,14 @@ class _Said:
 @click.option("--model", required=True, help="Model folder, or an experiment that made one.")
 @click.option("-k", "number", type=click.IntRange(min=1), default=3, show_default=True, help="Passages.")
 @click.option("--mode", type=click.Choice(["auto", "dense", "lexical", "hybrid"]), default="auto", show_default=True)
+@click.option("--fusion", type=click.Choice(["ranks", "scores"]), default="ranks", show_default=True, help="Of hybrid.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only documents with this; also != < <= > >= ~.")
 @click.option("--style", type=click.Choice(["numbered", "plain"]), default="numbered", show_default=True)
-@click.option("--max-response-length", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens.")
+@click.option(
+    "--max-response-length",
+    type=click.IntRange(min=1),
+    help="Tokens (default: 128, or a quarter of what the model reads).",
+)
 @click.option("--scorer", default="lexical", show_default=True, help="What tells support: exact, lexical, nli:FOLDER.")
 @click.option("--min-support", type=click.FloatRange(0, 1), help="Withhold answers that passages support less.")
 @click.option("--embedder", type=click.Path(path_type=Path), help="Folder of the embedder, if it was moved.")
@@ -53,9 +56,10 @@ def answer(
     model: str,
     number: int,
     mode: str,
+    fusion: str,
     where: tuple[str, ...],
     style: str,
-    max_response_length: int,
+    max_response_length: int | None,
     scorer: str,
     min_support: float | None,
     embedder: Path | None,
@@ -75,12 +79,12 @@ def answer(
     from engine.rag.opening import open_searcher
 
     judge = scorer_from(scorer)
-    arguments: dict[str, Any] = {"mode": mode, "where": where}
+    arguments: dict[str, Any] = {"mode": mode, "fusion": fusion, "where": where}
     (passages,) = open_searcher(found.folder, embedder).search([question], number, **arguments)
     evidence = [Evidence(one.chunk.text, one.title, one.chunk.document) for one in passages]
-    writing = Writing(max_response_length)
     grounding = Grounding("numbered" if style == "numbered" else "plain")
     answerer = Answerer.load(folder)
+    writing = Writing(max_response_length or answerer.usual_length)
     (with_them,) = answerer.answer(
         [question],
         [evidence],
@@ -119,22 +123,22 @@ def find_model(settings: Settings, text: str) -> Path:
         return folder.resolve()
     if not settings.database.exists():
         raise NotFound("is no model folder, and there is no database of experiments to look it up in.", where=text)
-    from engine.store import experiments, facts
+    from engine.generate.made_models import made_by
+    from engine.store import experiments
 
     store = settings.open_store()
     identity = experiments.resolve(store, text)
-    made = {artifact.kind: artifact.path for artifact in facts.artifacts(store, identity)}
-    kind = next((kind for kind in _MODELS if kind in made), None)
-    if kind is None:
+    model = made_by(store, experiments.get(store, identity))
+    if model is None:
         raise NotFound(f"{identity} has made no model that answers.")
-    folder = Path(made[kind]).expanduser()
-    if not (folder / "config.json").is_file():
+    if not model.is_here:
+        kind = model.artifact.kind
         raise Refused(
-            f"its {kind} {made[kind]} is not on this machine.",
+            f"its {kind} {model.artifact.path} is not on this machine.",
             hint=f"Bring it here: engine export {identity} --to FOLDER --what {kind}.",
             where=text,
         )
-    return folder
+    return model.folder
 
 
 def _page(said: _Said) -> str:

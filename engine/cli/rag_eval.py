@@ -24,6 +24,7 @@ _MEASURES = "recall@1,recall@5,recall@20,mrr@10,ndcg@10"
 @click.option(
     "--mode", "modes", multiple=True, help="dense, lexical, hybrid; several times for several (default: all)."
 )
+@click.option("--fusion", type=click.Choice(["ranks", "scores"]), default="ranks", show_default=True, help="Of hybrid.")
 @click.option("--measures", default=_MEASURES, show_default=True, help="Also precision@k, success@k, map.")
 @click.option("--embedder", type=click.Path(path_type=Path), help="Folder of the embedder, if it was moved.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
@@ -36,6 +37,7 @@ def evaluate(
     questions: Path,
     qrels: Path | None,
     modes: tuple[str, ...],
+    fusion: str,
     measures: str,
     embedder: Path | None,
     seed: int,
@@ -51,7 +53,7 @@ def evaluate(
     from engine.evaluate.ranking import Measure
     from engine.evaluate.retrieval import answerable, differences, measure_index
     from engine.rag.opening import open_index
-    from engine.rag.search import Mode, Searcher
+    from engine.rag.search import Fusion, Mode, Searcher
 
     wanted = [Measure.parse(text.strip()) for text in measures.split(",")]
     for mode in modes:
@@ -65,7 +67,15 @@ def evaluate(
         searcher = Searcher(opened)
         has = [way for way, there in (("dense", opened.vectors), ("lexical", opened.lexical)) if there is not None]
         for mode in modes or ([*has, "hybrid"] if len(has) == 2 else has):
-            quality = measure_index(searcher, asked, name=one.name, mode=cast(Mode, mode), measures=wanted, seed=seed)
+            quality = measure_index(
+                searcher,
+                asked,
+                name=one.name,
+                mode=cast(Mode, mode),
+                fusion=cast(Fusion, fusion),
+                measures=wanted,
+                seed=seed,
+            )
             measured.append(quality)
     if settings.json:
         print_json([_document(quality) for quality in measured])
@@ -119,6 +129,7 @@ def _document(quality: Quality) -> dict[str, Any]:
     return {
         "index": quality.index,
         "mode": quality.mode,
+        "fusion": quality.fusion,
         "questions": len(quality.questions),
         **values,
         "seconds": quality.seconds,

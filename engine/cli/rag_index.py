@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import number, print_json, say, table
+from engine.cli.output import json_metrics, number, print_json, say, table
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, RunFailed
 from engine.telemetry.visible import visible
@@ -26,26 +26,20 @@ _REJECTS_SHOWN = 20
 @pass_settings
 def ls(settings: Settings) -> None:
     """The indexes that experiments have made, the newest first."""
-    from engine.store import experiments, facts, series
+    from engine.rag.builds import list_builds
 
-    store = settings.open_store()
-    found = []
-    for experiment in experiments.list_experiments(store):
-        if experiment.kind == "rag":
-            made = [artifact for artifact in facts.artifacts(store, experiment.id) if artifact.kind == "index"]
-            last = {name: value for name, (_, value) in series.last(store, experiment.id).items()}
-            found.append((experiment, max(made, key=lambda one: one.created_at).path if made else None, last))
+    found = [(build.experiment, build.path) for build in list_builds(settings.open_store())]
     if settings.json:
         print_json(
             [
-                {"id": one.id, "name": one.name, "state": one.state, "path": path, "last": last}
-                for one, path, last in found
+                {"id": one.id, "name": one.name, "state": one.state, "path": path, "last": json_metrics(one.last)}
+                for one, path in found
             ]
         )
         return
     rows = [
-        [one.id, one.name, one.state, _count(last, "chunks"), number(last.get("recall@5")), path or "–"]
-        for one, path, last in found
+        [one.id, one.name, one.state, _count(one.last, "chunks"), number(one.last.get("recall@5")), path or "–"]
+        for one, path in found
     ]
     click.echo(table(["ID", "NAME", "STATE", "CHUNKS", "RECALL@5", "INDEX"], rows, right=(3, 4)))
 
@@ -64,7 +58,7 @@ def show(settings: Settings, index: str, rejects: bool) -> None:
     from engine.cli.indexes import find_index
     from engine.job.durable import files_below
     from engine.rag.manifest import read_manifest
-    from engine.rag.preparing import read_rejects
+    from engine.rag.rejects import read_rejects
 
     found = find_index(settings, index)
     manifest = read_manifest(found.folder)

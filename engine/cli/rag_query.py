@@ -29,6 +29,7 @@ _BOLD, _PLAIN = "\033[1m", "\033[0m"
 @click.argument("question", required=False)
 @click.option("-k", "number", type=click.IntRange(min=1), default=5, show_default=True, help="Passages.")
 @click.option("--mode", type=click.Choice(["auto", "dense", "lexical", "hybrid"]), default="auto", show_default=True)
+@click.option("--fusion", type=click.Choice(["ranks", "scores"]), default="ranks", show_default=True, help="Of hybrid.")
 @click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only documents with this; also != < <= > >= ~.")
 @click.option("--questions", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A question a line.")
 @click.option("--embedder", type=click.Path(path_type=Path), help="Folder of the embedder, if it was moved.")
@@ -43,6 +44,7 @@ def query(
     question: str | None,
     number: int,
     mode: str,
+    fusion: str,
     where: tuple[str, ...],
     questions: Path | None,
     embedder: Path | None,
@@ -62,7 +64,7 @@ def query(
         settings,
         open_searcher(found.folder, embedder),
         index,
-        {"k": number, "mode": mode, "where": where, "rerank": _reranker(rerank)},
+        {"k": number, "mode": mode, "fusion": fusion, "where": where, "rerank": _reranker(rerank)},
         full=full,
     )
     if questions is not None:
@@ -168,7 +170,9 @@ class _Asking:
 
 
 def document(index: str, question: str, passages: Sequence[Passage], seconds: float) -> dict[str, Any]:
-    """Return the JSON document of one question."""
+    """Return the JSON document of one question. `highlights`: where terms of it stand in the text, characters."""
+    from engine.rag.terms import highlight
+
     return {
         "index": index,
         "query": question,
@@ -179,6 +183,7 @@ def document(index: str, question: str, passages: Sequence[Passage], seconds: fl
                 "doc_id": passage.chunk.document,
                 "chunk_id": passage.chunk.id,
                 "text": passage.chunk.text,
+                "highlights": highlight(passage.chunk.text, question),
                 "title": passage.title,
                 "heading": passage.chunk.heading,
                 "source": passage.source,

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.inputs import spec_to_edit
 from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table
-from engine.cli.readiness import looked_up
-from engine.cli.selection import matches
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import InvalidInput, Refused
+from engine.errors import Refused
 from engine.telemetry.states import Desired, State
 from engine.telemetry.visible import visible
 
@@ -43,59 +40,52 @@ def as_document(experiment: Experiment) -> dict[str, Any]:
         "heard_at": iso_time(experiment.heard_at),
         "hostfile": experiment.hostfile,
         "nodes": experiment.nodes,
+        "hosts": list(experiment.hosts),
         "attempts": experiment.attempts,
         "parent": experiment.parent_id,
         "tags": list(experiment.tags),
         "note": experiment.note,
         "archived": experiment.archived_at is not None,
+        "pinned": experiment.pinned_at is not None,
         "last": json_metrics(experiment.last),
         "reason": experiment.reason,
         "exit_code": experiment.exit_code,
     }
 
 
-_SORT_KEYS: dict[str, Callable[[Experiment], Any]] = {
-    "id": lambda experiment: experiment.id,
-    "name": lambda experiment: experiment.name,
-    "kind": lambda experiment: experiment.kind,
-    "state": lambda experiment: experiment.state,
-    "step": lambda experiment: experiment.step,
-    "created": lambda experiment: experiment.created_at,
-    "ended": lambda experiment: experiment.ended_at or 0.0,
-}
-
-
 @click.command()
-@click.option("--filter", "expression", default="", metavar="EXPR", help="kind:sft state:running tag:x -tag:y text")
-@click.option("--sort", default="-created", metavar="KEY", help="A key or a metric; a leading - turns it round.")
+@click.option(
+    "--filter", "expression", default="", metavar="EXPR", help="Terms like kind:ppo 'last.score>2' -tag:x age<7d word."
+)
+@click.option(
+    "--sort",
+    default="-created",
+    show_default=True,
+    metavar="KEY",
+    help="A key, a metric or spec.KEY; a leading - turns it round.",
+)
 @click.option("--all", "archived", is_flag=True, help="Archived ones, too.")
 @global_options
 @pass_settings
 def ls(settings: Settings, expression: str, sort: str, archived: bool) -> None:
-    """List the experiments, newest first."""
+    """List the experiments, pinned ones first."""
     from engine.store import experiments
+    from engine.store.filtering.selecting import Filter
+    from engine.store.ordering import ordered
+    from engine.store.spec_values import spec_values
 
     store = settings.open_store()
-    selected = [
-        experiment
-        for experiment in experiments.list_experiments(store, archived=archived)
-        if matches(experiment, expression)
-    ]
-    key = sort.removeprefix("-")
-    if key in _SORT_KEYS:
-        selected.sort(key=_SORT_KEYS[key], reverse=sort.startswith("-"))
-    elif any(key in experiment.last for experiment in selected) or not selected:
-        worst = float("-inf") if sort.startswith("-") else float("inf")
-        selected.sort(key=lambda experiment: experiment.last.get(key, worst), reverse=sort.startswith("-"))
-    else:
-        raise InvalidInput(f"cannot sort by {key}.", hint=f"Keys: {', '.join(_SORT_KEYS)}, or a metric.")
+    chosen, now = Filter(expression), time.time()
+    found = experiments.list_experiments(store, archived=archived or chosen.tells_archived)
+    needed = chosen.uses_specs or "spec." in sort
+    specs = spec_values(store, [one.id for one in found]) if needed else {}
+    selected = ordered(chosen.select(found, specs, now=now), sort, specs=specs, now=now)
     if settings.json:
         print_json([as_document(experiment) for experiment in selected])
         return
     if not selected:
         say(settings, "No experiments. engine launch FILE starts one.")
         return
-    now = time.time()
     rows = [
         [
             experiment.id,
@@ -174,6 +164,7 @@ def clone(settings: Settings, reference: str, output: Path | None) -> None:
     from engine.cli.specs import write_or_print
     from engine.spec.canonical import to_yaml
     from engine.store import experiments
+    from engine.store.clones import spec_to_edit
 
     store = settings.open_store()
     write_or_print(to_yaml(spec_to_edit(store, experiments.resolve(store, reference)), comments=True), output)
@@ -233,6 +224,7 @@ def _changed(
 ) -> tuple[AnySpec, Sequence[Input]]:
     """Return the spec of an experiment with settings over it, and what it newly takes from others."""
     from engine.cluster.hostfile import local_hostfile, parse_hostfile
+    from engine.dispatch.readiness import looked_up
     from engine.spec.loading import parse_spec
     from engine.spec.resolve import with_absolute_paths
     from engine.store import experiments
@@ -245,4 +237,4 @@ def _changed(
     hosts_text = experiments.hostfile_text(store, identity)
     hosts = local_hostfile() if hosts_text is None else parse_hostfile(hosts_text, identity)
     unmade = [parent for parent, state in parents_of(store, identity).items() if state is not State.SUCCEEDED]
-    return looked_up(settings, spec, hosts, where=identity, unmade=unmade)
+    return looked_up(settings.records, spec, hosts, where=identity, unmade=unmade)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from engine.dispatch.records import Records
     from engine.store.database import Store
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,6 +31,14 @@ class Settings:
     def database(self) -> Path:
         """The database's path: `--db`, else `$ENGINE_DB`, else `./experiments.db`."""
         return (self.db or Path(os.environ.get("ENGINE_DB") or "experiments.db")).expanduser().absolute()
+
+    @property
+    def records(self) -> Records:
+        """The database, for what looks things up and tells people what it found."""
+        from engine.cli.output import say
+        from engine.dispatch.records import Records
+
+        return Records(self.database, lambda sentence: say(self, sentence))
 
     def open_store(self, *, create: bool = False) -> Store:
         """Open the database. Raises NotFound where there is none and `create` is not set."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.inputs import made_by
 from engine.cli.output import in_order, iso_time, number, print_json, table
 from engine.cli.runs import as_document
 from engine.cli.settings import Settings, global_options, pass_settings
@@ -29,11 +29,12 @@ def _times_as_text(document: dict[str, Any]) -> dict[str, Any]:
 @global_options
 @pass_settings
 def show(settings: Settings, reference: str) -> None:
-    """Spec, attempts, lineage, artifacts, events and last metrics of one experiment."""
+    """Spec, health, attempts, lineage, artifacts, events and last metrics of one experiment."""
     from engine.spec.canonical import flatten
     from engine.spec.resolve import paths_by_key
     from engine.store import attempts, events, experiments, facts, series
     from engine.store.inputs import inputs_of, users_of
+    from engine.store.verdicts import read_verdicts
     from engine.telemetry.metrics import unit_of
 
     store = settings.open_store()
@@ -49,12 +50,14 @@ def show(settings: Settings, reference: str) -> None:
     for key, path in paths_by_key(spec).items():
         keys.setdefault(path, []).append(key)
     inputs, users = inputs_of(store, identity), users_of(store, identity)
+    health = read_verdicts(store, identity, time.time())
     if settings.json:
         document = as_document(experiment)
         document |= {
             "spec": spec_text,
             "spec_hash": experiment.spec_hash,
             "config": flatten(spec),
+            "health": [dataclasses.asdict(verdict) for verdict in health],
             "attempts_list": tried,
             "contacts": [_times_as_text(dataclasses.asdict(contact)) for contact in heard],
             "artifacts": made,
@@ -81,13 +84,15 @@ def show(settings: Settings, reference: str) -> None:
         ("note", experiment.note or "–"),
         ("folder", str(store.runs_dir / identity)),
         *(
-            ("from", f"{made_by(taken.input, taken.parent_name)}: {', '.join(keys.get(taken.input.path, []))}")
+            ("from", f"{taken.input.made_by(taken.parent_name)}: {', '.join(keys.get(taken.input.path, []))}")
             for taken in inputs
         ),
         *((("used by", " ".join(users)),) if users else ()),
     ]
     for key, value in facts_shown:
         click.echo(f"{key:<10}{visible(value)}")
+    for verdict in health:
+        click.echo(f"{'health':<10}{verdict.level}: {visible(verdict.sentence)} ({visible(verdict.evidence)})")
     last = series.last(store, identity)
     if last:
         rows = [[name, number(last[name][1]), unit_of(name) or "", str(last[name][0])] for name in in_order(last)]

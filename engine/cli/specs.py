@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.inputs import spec_to_edit
 from engine.cli.output import print_json
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, PlumblineError
@@ -49,6 +48,7 @@ def _spec_from(settings: Settings, source: str, overrides: tuple[str, ...]) -> A
     if Path(source).suffix in (".yaml", ".yml"):
         return load_spec(Path(source), overrides)
     from engine.store import experiments
+    from engine.store.clones import spec_to_edit
 
     store = settings.open_store()
     return parse_spec(to_yaml(spec_to_edit(store, experiments.resolve(store, source))), source, overrides)

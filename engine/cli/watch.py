@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -126,8 +127,13 @@ def progress_line(experiment: Experiment) -> str:
     return f"{experiment.id}  {experiment.state:<9}  {bar}  {steps:>9}  {_metrics_text(experiment)}".rstrip()
 
 
-def watch_until_ended(settings: Settings, store: Store, ids: Sequence[str], reporter: Reporter | None = None) -> int:
-    """Follow the experiments until all have ended, print how each ended, return the exit code."""
+def watch_until_ended(
+    settings: Settings, store: Store, ids: Sequence[str], reporter: Reporter | None = None, *, called: str | None = None
+) -> int:
+    """Follow the experiments until all have ended, print how each ended, return the exit code.
+
+    called: what a person names all of them by; None: their ids.
+    """
     if reporter is None:
         shown = sys.stderr.isatty() and not settings.quiet and not settings.json
         reporter = Bars(color=settings.color) if shown else Silent()
@@ -135,7 +141,10 @@ def watch_until_ended(settings: Settings, store: Store, ids: Sequence[str], repo
         ended = _wait(settings, store, ids, reporter)
     except KeyboardInterrupt:
         reporter.close()
-        click.echo(f"The runs go on. To see them again: engine watch {' '.join(ids)}", err=True)
+        again = ["engine", "watch", *([called] if called is not None else ids)]
+        if settings.db is not None:
+            again += ["--db", str(settings.db)]
+        click.echo(f"The runs go on. To see them again: {shlex.join(again)}", err=True)
         return ExitCode.INTERRUPTED
     finally:
         reporter.close()

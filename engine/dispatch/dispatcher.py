@@ -22,6 +22,7 @@ from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
 from engine.dispatch import placement
 from engine.dispatch.collection import collect
 from engine.dispatch.fitting import place_at, require_fit
+from engine.dispatch.holder import holder_of
 from engine.dispatch.homes import homes, hostfile_of, nodes_of
 from engine.dispatch.inputs import resolve_references
 from engine.dispatch.leftovers import Leftovers
@@ -53,7 +54,7 @@ class Dispatcher:
     def __init__(self, store: Store, lock: DispatcherLock) -> None:
         self._store, self._lock = store, lock
         self._inbox: queue.Queue[Message] = queue.Queue(_INBOX)
-        self._holder = _holder(store.path)
+        self._holder = holder_of(store.path)
         self._nodes = Nodes(store, self._inbox, connect, self._holder["database"])
         self._leftovers = Leftovers(store, self._nodes.link, _complain)
         self._line = Line(store, self._nodes)
@@ -271,19 +272,6 @@ class Dispatcher:
             run.release()
             self._runs.pop(identity, None)
             self._looked_at = 0.0  # what waited for its slots begins now
-
-
-def _holder(database: Path) -> dict[str, str]:
-    """Return who holds the slots of this database's runs, for whoever else wants them."""
-    import getpass
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = str(os.getuid())
-    host = socket.gethostname()
-    return {"user": user, "host": host, "database": f"{user}@{host}:{database}"}
 
 
 def _complain(message: str) -> None:

@@ -114,7 +114,7 @@ def _search(questions: Sequence[str], search: Search) -> Sequence[Sequence[Passa
     from engine.rag.opening import open_searcher
 
     searcher = open_searcher(Path(search.index), Path(search.embedder) if search.embedder is not None else None)
-    return searcher.search(questions, search.passages, mode=search.mode)
+    return searcher.search(questions, search.passages, mode=search.mode, fusion=search.fusion)
 
 
 def _given(found: Passage) -> Given:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.answers import contains_answer
+from engine.data.published.squad import is_squad, read_squad
 from engine.data.sources import BrokenRows, Row, read_rows
 from engine.errors import InvalidInput
 
@@ -53,7 +54,7 @@ def read_questions(path: Path, qrels: Path | None = None, *, numbered: bool = Fa
         InvalidInput: if a file cannot be read, a row is broken or no question of a known form, two have the same id, or
             the judgements are of none of the questions; `where` names the line.
     """
-    questions = list(_squad(path)) if _is_squad(path) else _from_rows(path, numbered)
+    questions = list(_squad(path)) if is_squad(path) else _from_rows(path, numbered)
     if not questions:
         raise InvalidInput("there is no question.", where=str(path))
     if qrels is None:
@@ -105,16 +106,6 @@ def _cells(line: str) -> list[str]:
         return parted
     words = line.split()
     return words if len(words) == _TREC else []
-
-
-def paragraphs(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield id, title and text of each paragraph of a SQuAD file: the documents that its questions are judged by.
-
-    Raises:
-        InvalidInput: if the file is not SQuAD's.
-    """
-    for document, title, paragraph in _squad_paragraphs(path):
-        yield document, title, str(paragraph["context"])
 
 
 def judged_by_answers(question: Question, passages: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -235,58 +226,20 @@ def _lines(path: Path) -> Iterator[str]:
         raise InvalidInput(f"is not UTF-8: {error.reason}.", where=f"{path}:{number}") from error
 
 
-def _is_squad(path: Path) -> bool:
-    """Whether a file is one JSON object with `data`, told by its beginning."""
-    if path.suffix != ".json" or not path.is_file():
-        return False
-    with path.open("rb") as content:
-        beginning = content.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return beginning.startswith(b"{") and b'"data"' in beginning and b'"question"' not in beginning.split(b'"data"')[0]
-
-
 def _squad(path: Path) -> Iterator[Question]:
     """Yield the questions of a SQuAD file, by articles.
 
     The gold paragraph of one without answer is not relevant: it was written to look as if it answered.
     """
-    seen: set[str] = set()
-    for document, title, paragraph in _squad_paragraphs(path):
-        for asked in paragraph.get("qas", ()):
-            try:
-                impossible = bool(asked.get("is_impossible", False))
-                answers = () if impossible else tuple(dict.fromkeys(str(one["text"]) for one in asked["answers"]))
-                question = Question(
-                    str(asked["id"]),
-                    str(asked["question"]),
-                    answers,
-                    not impossible,
-                    {} if impossible else {document: 1},
-                    title,
-                    {"evidence": paragraph["context"]},
-                    f"{path}, {document}",
-                )
-            except (KeyError, TypeError, AttributeError) as error:
-                raise InvalidInput(f"a question of paragraph {document!r} is broken.", where=str(path)) from error
-            if question.id in seen:
-                raise InvalidInput(f"two questions have the id {question.id!r}.", where=str(path))
-            seen.add(question.id)
-            yield question
-
-
-def _squad_paragraphs(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    try:
-        articles = json.loads(path.read_text(encoding="utf-8-sig"))["data"]
-        for article in articles:
-            title = str(article["title"])
-            for number, paragraph in enumerate(article["paragraphs"]):
-                if not isinstance(paragraph["context"], str):
-                    raise TypeError("a context that is no text")
-                yield f"{title}#{number}", title, paragraph
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"is not JSON: {error.msg}.", where=f"{path}:{error.lineno}") from error
-    except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}.", where=str(path)) from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(
-            "is not SQuAD: it has no articles with a title and paragraphs with a context.", where=str(path)
-        ) from error
+    for paragraph in read_squad(path):
+        for asked in paragraph.asked:
+            yield Question(
+                asked.id,
+                asked.text,
+                asked.answers,
+                asked.answerable,
+                {paragraph.id: 1} if asked.answerable else {},
+                paragraph.title,
+                {"evidence": paragraph.text},
+                f"{path}, {paragraph.id}",
+            )

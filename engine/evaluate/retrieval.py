@@ -15,7 +15,7 @@ from engine.errors import InvalidInput
 from engine.evaluate.intervals import Interval, bootstrap, mean_of, paired_bootstrap
 from engine.evaluate.judgements import Question, judged_by_answers, read_questions
 from engine.evaluate.ranking import DEFAULT_MEASURES, Measure, distinct, ranking_scores
-from engine.rag.search import Mode, Searcher
+from engine.rag.search import Fusion, Mode, Searcher
 
 DEPTH = 100  # passages that are asked for
 _BATCH = 256
@@ -28,6 +28,7 @@ class Quality:
 
     index: str
     mode: Mode
+    fusion: Fusion | None  # None: no two rankings were fused
     questions: Sequence[str]  # ids, those with a relevant document
     scores: Mapping[str, NDArray[np.float64]]  # [questions] by measure
     figures: Mapping[str, Interval | None]  # means over the questions, with 95 % intervals
@@ -54,6 +55,7 @@ def measure_index(
     *,
     name: str,
     mode: Mode,
+    fusion: Fusion = "ranks",
     measures: Sequence[Measure] = DEFAULT_MEASURES,
     seed: int = 0,
 ) -> Quality:
@@ -68,7 +70,7 @@ def measure_index(
     found = [
         passages
         for start in range(0, len(texts), _BATCH)
-        for passages in searcher.search(texts[start : start + _BATCH], DEPTH, mode=mode)
+        for passages in searcher.search(texts[start : start + _BATCH], DEPTH, mode=mode, fusion=fusion)
     ]
     seconds = time.perf_counter() - began
     if not all(one.relevant for one in questions):
@@ -79,10 +81,11 @@ def measure_index(
         for one, passages in zip(questions, found, strict=True)
     ]
     scores = ranking_scores(rankings, judgements, measures)
-    latencies = list(_latencies(searcher, texts[:_TIMED], mode))
+    latencies = list(_latencies(searcher, texts[:_TIMED], mode, fusion))
     return Quality(
         index=name,
         mode=mode,
+        fusion=fusion if mode in ("hybrid", "auto") else None,
         questions=[one.id for one in questions],
         scores=scores,
         figures=bootstrap({measure: mean_of(values) for measure, values in scores.items()}, seed=seed),
@@ -99,10 +102,10 @@ def _of_answers(measures: Sequence[Measure]) -> list[Measure]:
     return [one for one in dict.fromkeys(swapped) if one.name in ("success", "mrr")] or [Measure("success", 5)]
 
 
-def _latencies(searcher: Searcher, texts: Sequence[str], mode: Mode) -> Iterator[float]:
+def _latencies(searcher: Searcher, texts: Sequence[str], mode: Mode, fusion: Fusion) -> Iterator[float]:
     for text in texts:
         began = time.perf_counter()
-        searcher.search([text], 10, mode=mode)
+        searcher.search([text], 10, mode=mode, fusion=fusion)
         yield time.perf_counter() - began
 
 

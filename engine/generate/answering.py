@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # the passages of each that were in its prompt, and the questions.
 Check = Callable[[Sequence[str], Sequence[Sequence[str]], Sequence[str]], Sequence[float | None]]
 
+USUAL_LENGTH = 128  # of an answer, tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Writing:
@@ -89,6 +91,12 @@ class Answerer:
         tokenizer = load_tokenizer(folder)
         set_template(tokenizer, template)
         return cls(load_causal(folder, tokenizer, precision=precision, device=device), tokenizer, folder)
+
+    @property
+    def usual_length(self) -> int:
+        """How long its answers may be where nobody says so, tokens: most of what a small model reads is the prompt."""
+        longest = longest_sequence(self._network)
+        return USUAL_LENGTH if longest is None else max(1, min(USUAL_LENGTH, longest // 4))
 
     def answer(
         self,

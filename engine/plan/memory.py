@@ -158,7 +158,7 @@ def plan_memory(roles: Sequence[Role], train: Train, place: Place, *, micro_step
         if role.network.shares_base:  # it trains in the engine of the first network, whose buffers serve both
             held[role.name] = replace(held[role.name], other=0)
     moments = tuple(
-        replace(moment, parts={**moment.parts, OVERHEAD: _overhead(moment.total, on_cpu=place.on_cpu)})
+        replace(moment, parts={**moment.parts, OVERHEAD: overhead(moment.total, on_cpu=place.on_cpu)})
         for role in roles
         for moment in _moments(role, roles, states, held, train)
     )
@@ -212,7 +212,8 @@ def _moments(
         yield moment("train", {role.name: needed, **{name: Amounts(activations=size) for name, size in kept.items()}})
 
 
-def _overhead(total: int, *, on_cpu: bool) -> Amounts:
+def overhead(total: int, *, on_cpu: bool) -> Amounts:
+    """Return what no tensor accounts for. total: bytes of the tensors of a rank."""
     return Amounts(other=CPU_OVERHEAD if on_cpu else _GPU_OVERHEAD + total // _FRAGMENTS)
 
 

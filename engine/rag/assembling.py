@@ -15,8 +15,8 @@ from engine.errors import InvalidInput
 from engine.plan.rag import choose_index
 from engine.rag.lexical import build_lexical
 from engine.rag.manifest import Counts, EmbedderUsed, Manifest, Names, VectorsUsed
-from engine.rag.preparing import write_rejects
 from engine.rag.records import Rejected
+from engine.rag.rejects import write_rejects
 from engine.rag.segments import Segment
 from engine.spec.models import RagSpec
 from engine.spec.rag import IndexSettings
@@ -132,8 +132,7 @@ def assemble(folder: Path, parts: Parts, *, earlier: Earlier | None = None) -> M
         vectors=vectors,
         lexical=parts.index.lexical,
     )
-    manifest.write(folder, parts.known)
-    return manifest
+    return manifest.write(folder, parts.known)
 
 
 def _counting_texts(segments: Sequence[Segment], removed: NDArray[np.int64]) -> Iterator[str | None]:

@@ -1,4 +1,4 @@
-"""A block of texts embedded so that a killed process loses the batch it was at, and nothing else.
+"""Blocks of texts embedded so that a killed process loses the batches it was at, and nothing else.
 
 While a block is embedded, KEY.part grows by one record a batch: the numbers of its texts, their vectors, a checksum.
 What a kill or a power cut has torn is cut off when the block goes on. KEY.npy takes its place when all is there.
@@ -13,8 +13,8 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,8 +50,10 @@ class BlockEncoder(Protocol):
         """Numbers of a vector."""
         ...
 
-    def passage_batches(self, texts: Sequence[str], done: NDArray[np.bool_] | None = None) -> Iterator[Batch]:
-        """Yield the texts that are not done, in batches."""
+    def passage_blocks(
+        self, blocks: Iterable[tuple[_Part, Sequence[str], NDArray[np.bool_]]], ended: Callable[[], bool]
+    ) -> Generator[tuple[_Part, Batch | None], None, None]:
+        """Yield the batches of texts that are not done, and None behind those of each block (see `Encoder`)."""
         ...
 
 
@@ -59,8 +61,10 @@ class BlockEncoder(Protocol):
 class Block:
     """A block that is embedded."""
 
+    key: str
     file: Path  # KEY.npy: float32 [texts, dimension], in the order of the texts
     problems: tuple[int, ...]  # texts without a direction, whose rows are NaN
+    texts: int
     embedded: int  # texts that this call embedded; an earlier one did the rest
 
 
@@ -80,83 +84,117 @@ def is_begun(folder: Path, key: str) -> bool:
     return part.exists() and part.stat().st_size > 0
 
 
-def embed_block(
+def embed_blocks(
     encoder: BlockEncoder,
-    texts: Sequence[str],
+    wanted: Iterable[tuple[str, Sequence[str]]],
     folder: Path,
-    key: str,
     *,
     told: Callable[[int, int], None],
     stop: Callable[[], bool],
-) -> Block | None:
-    """Embed the texts that no earlier call has embedded, and put all vectors into FOLDER/KEY.npy.
+) -> Iterator[Block]:
+    """Embed blocks one after the other: what no earlier call has embedded. All vectors of one are in FOLDER/KEY.npy.
 
     Args:
-        key: of `block_key`.
+        wanted: key (of `block_key`) and texts of each block; on a GPU a thread takes them, a little ahead.
         told: called after each batch, with its texts and tokens.
-        stop: asked after each batch whether to end there.
+        stop: asked after each batch whether to end there. What a GPU has begun by then is kept too.
 
-    Returns:
-        None if it was stopped; the next call goes on.
+    Yields:
+        each block as it is whole; fewer than were wanted if it was stopped, and the next call goes on.
 
     Raises:
         RunFailed: if the folder cannot be written, as on a full disk, or another process embeds the same block.
     """
-    file = folder / f"{key}.npy"
-    shape = (len(texts), encoder.dimension)
-    with _told_of_the_disk(folder):
-        found = _read(file, shape)
-        if found is not None:
-            return Block(file, tuple(problem_rows(found)), 0)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _Part(_part(folder, key), shape) as part:
-            found = _read(file, shape)  # another process may have ended just now
-            if found is not None:
-                return Block(file, tuple(problem_rows(found)), 0)
-            embedded = 0
-            for batch in encoder.passage_batches(texts, part.done) if not part.done.all() else ():
-                part.append(batch.rows, batch.vectors)
-                embedded += len(batch.rows)
+    parts: list[_Part] = []  # begun, and not finished
+    ended = False
+
+    def begun() -> Iterator[tuple[_Part, Sequence[str], NDArray[np.bool_]]]:
+        for key, texts in wanted:
+            if ended:
+                break
+            with _told_of_the_disk(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                part = _Part(folder, key, (len(texts), encoder.dimension))
+                parts.append(part)
+                part.begin()
+            yield part, texts, part.done.copy()
+
+    try:
+        with closing(encoder.passage_blocks(begun(), lambda: ended)) as batches:
+            for part, batch in batches:
+                if batch is None:
+                    with _told_of_the_disk(folder):
+                        block = part.finished()
+                    parts.remove(part)
+                    yield block
+                    continue
+                with _told_of_the_disk(folder):
+                    part.append(batch.rows, batch.vectors)
                 told(len(batch.rows), batch.tokens)
-                if not part.done.all() and stop():
+                ended = ended or stop()
+        if ended:
+            with _told_of_the_disk(folder):
+                for part in parts:
                     part.sync()
-                    return None
-            _write(file, part.vectors)
-            part.path.unlink()
-    return Block(file, tuple(problem_rows(part.vectors)), embedded)
+    finally:
+        for part in parts:
+            part.close()
 
 
 class _Part:
-    """KEY.part, open in one process at a time."""
+    """A block that is being embedded: KEY.part, open in one process at a time."""
 
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
-        self.path = path
+    def __init__(self, folder: Path, key: str, shape: tuple[int, int]) -> None:
+        self._key, self._path, self._whole = key, _part(folder, key), folder / f"{key}.npy"
         self.vectors: Vectors = np.full(shape, np.nan, np.float32)
         self.done: NDArray[np.bool_] = np.zeros(shape[0], np.bool_)
+        self._file: int | None = None  # None: there is nothing to write
+        self._embedded = 0
         self._synced = time.monotonic()
 
-    def __enter__(self) -> _Part:
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    def begin(self) -> None:
+        """Take over what earlier processes have embedded."""
+        if self._is_whole():
+            return
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunFailed(
-                    "another process embeds the same block of texts.",
-                    hint="Wait until it has ended, or end it.",
-                    where=str(self.path),
-                ) from error
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
-                    raise
-            os.ftruncate(self._file, self._take(self.path.read_bytes()))
-        except BaseException:
-            os.close(self._file)
-            raise
-        return self
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFailed(
+                "another process embeds the same block of texts.",
+                hint="Wait until it has ended, or end it.",
+                where=str(self._path),
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
+                raise
+        if self._is_whole():  # another process has ended just now
+            self._path.unlink(missing_ok=True)
+            self.close()
+            return
+        os.ftruncate(self._file, self._take(self._path.read_bytes()))
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+    def finished(self) -> Block:
+        """Put KEY.npy in the place of the part, unless it was there."""
+        if self._file is not None:
+            _write(self._whole, self.vectors)
+            self._path.unlink()
+            self.close()
+        return Block(self._key, self._whole, tuple(problem_rows(self.vectors)), len(self.done), self._embedded)
+
+    def close(self) -> None:
+        """Let other processes have it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _is_whole(self) -> bool:
+        found = _read(self._whole, self.vectors.shape)
+        if found is None:
+            return False
+        self.vectors = found
+        self.done[:] = True
+        return True
 
     def _take(self, data: bytes) -> int:
         """Take over the whole records, and return where they end."""
@@ -177,16 +215,19 @@ class _Part:
 
     def append(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
         """Write a batch behind the others. What a failure leaves of it, the next process cuts off."""
+        assert self._file is not None
         body = rows.astype("<u4").tobytes() + np.ascontiguousarray(vectors, "<f4").tobytes()
         _write_all(self._file, _HEAD.pack(_MARK, len(rows), vectors.shape[1], zlib.crc32(body)) + body)
         self.vectors[rows] = vectors
         self.done[rows] = True
+        self._embedded += len(rows)
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
 
     def sync(self) -> None:
         """Make what was written survive a power cut."""
-        os.fsync(self._file)
+        if self._file is not None:
+            os.fsync(self._file)
         self._synced = time.monotonic()
 
 
@@ -232,6 +273,6 @@ def _told_of_the_disk(folder: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise RunFailed(
             f"the vectors cannot be written: {os.strerror(error.errno) if error.errno else error}.",
-            hint="Free some space; what is embedded is kept, and the build goes on there." if full else None,
+            hint="Free some space; what is embedded is kept, and it goes on there." if full else None,
             where=str(folder),
         ) from error

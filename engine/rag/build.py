@@ -25,8 +25,10 @@ from engine.job.runtime import explained
 from engine.rag.assembling import Parts, assemble, embedder_used, rejected_blind, settings_of, stand_in
 from engine.rag.calibration import Calibration
 from engine.rag.cutting import BLOCKS, PREPARED, SEGMENT, TAKEN, WANTED, Cutting, Ready, tell_rejected
-from engine.rag.dealing import Dealing, Piece, Progress, pieces_of
+from engine.rag.dealing import Dealing, Progress
+from engine.rag.lineage import index_facts
 from engine.rag.manifest import Counts, Manifest, Names
+from engine.rag.pieces import Piece, pieces_of
 from engine.rag.segments import VECTORS, Segment
 from engine.spec.models import RagSpec
 from engine.spec.rag import Embedder
@@ -225,7 +227,7 @@ class _Build:
             ),
         )
         assert self.origin is not None
-        self.origin.of("index", len(segment), index={"files": dict(manifest.files)}).write(making)
+        self.origin.of("index", len(segment), index=index_facts(1, manifest.files)).write(making)
         durable.replace_folder(making, self.run_dir / INDEX)
         self._tell_finished(manifest, measure)
         durable.remove_folder(self.run_dir / WORK)

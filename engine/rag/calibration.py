@@ -86,6 +86,8 @@ def calibrate(
     """
     kind = "cpu" if device == "cpu" else "cuda"
     default, *others = BATCH_TOKENS[kind]
+    if kind == "cuda":
+        run = _warmed(run)
     if precision != "auto" and batch_size is not None:
         return Calibration(precision, default, batch_size)
     deadline = clock() + SECONDS
@@ -95,6 +97,8 @@ def calibrate(
         precision = _best_precision(trials)
     if batch_size is not None:
         return Calibration(precision, default, batch_size, tuple(trials))
+    if kind == "cuda":
+        deadline = clock() + SECONDS  # loading its kernels has taken most of the first
 
     def rate(tokens: int) -> Trial:
         sample = run(precision, tokens, "all")
@@ -109,6 +113,16 @@ def calibrate(
             break
         sizes.append(rate(tokens))
     return Calibration(precision, _best_tokens(sizes), None, (*trials, *sizes))
+
+
+def _warmed(run: Run) -> Run:
+    """Return what embeds a sample twice, and tells of the second time: a GPU is slower with shapes that are new."""
+
+    def again(precision: str, tokens: int, which: str) -> Sample:
+        run(precision, tokens, which)
+        return run(precision, tokens, which)
+
+    return again
 
 
 def _precisions(run: Run, halves: Sequence[str], tokens: int) -> list[Trial]:

@@ -17,21 +17,14 @@ from numpy.typing import NDArray
 
 from engine.job.board import Board
 from engine.job.runtime import Runtime
-from engine.rag.blocks import block_key, embed_block, is_begun
+from engine.rag.blocks import embed_blocks, is_begun
+from engine.rag.pieces import Piece, with_texts
 from engine.rag.segments import Segment
 
 if TYPE_CHECKING:
     from engine.rag.embedder import Encoder
 
 _DONE, _EMBEDDED, _TOKENS, _STOP = "done", "embedded", "tokens", "stop"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """A block: rows of the segment, and the name of the file with their vectors."""
-
-    rows: NDArray[np.int64]
-    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +37,6 @@ class Progress:
 
 
 Look = Callable[[Progress], None]  # called by each rank after each batch
-
-
-def pieces_of(segment: Segment, wanted: NDArray[np.int64], size: int, encoder: Encoder) -> list[Piece]:
-    """Return the blocks of the rows that are to be embedded."""
-    return [
-        Piece(rows, block_key([segment.text(int(row)) for row in rows], encoder))
-        for start in range(0, len(wanted), size)
-        if len(rows := np.asarray(wanted[start : start + size]))
-    ]
 
 
 class Dealing:
@@ -76,10 +60,18 @@ class Dealing:
 
     def embed(self, stopping: Callable[[], bool], look: Look) -> bool:
         """Embed what is missing; return whether all is there then."""
-        for number in self._own_work():
-            if not self._embed(self._pieces[number], stopping, look):
+
+        def told(texts: int, tokens: int) -> None:
+            look(self._progress(texts, tokens))
+
+        def stops() -> bool:
+            if stopping():
                 self._board.add(_STOP)
-                break
+            return self._board.read(_STOP) > 0
+
+        wanted = with_texts(self._segment, self._own_work())
+        for block in embed_blocks(self._encoder, wanted, self._folder, told=told, stop=stops):
+            self._board.add(_DONE, block.texts - block.embedded)  # those that an earlier attempt had begun with
         self._board.await_all(self._ranks.world_size, lambda: look(self._progress()))
         present = [number for number, piece in enumerate(self._pieces) if self._file(piece).exists()]
         self._owner = _first_of(self._ranks.from_all(present))
@@ -99,29 +91,15 @@ class Dealing:
                 assert own is not None
                 take(piece, own)
 
-    def _own_work(self) -> Iterator[int]:
+    def _own_work(self) -> Iterator[Piece]:
         """Yield the blocks that this rank is to embed: first those that its folder has begun, then what comes next."""
         ranks = self._ranks
         main = ranks.folders.mains[ranks.rank]
         seeing = ranks.folders.ranks_of(main)
         begun = sorted(number for number, rank in self._begun.items() if ranks.folders.mains[rank] == main)
-        yield from begun[seeing.index(ranks.rank) :: len(seeing)]
+        yield from (self._pieces[number] for number in begun[seeing.index(ranks.rank) :: len(seeing)])
         rest = [n for n in range(len(self._pieces)) if n not in self._owner and n not in self._begun]
-        yield from (rest[turn] for turn in self._board.turns(len(rest)))
-
-    def _embed(self, piece: Piece, stopping: Callable[[], bool], look: Look) -> bool:
-        def told(texts: int, tokens: int) -> None:
-            look(self._progress(texts, tokens))
-
-        def stops() -> bool:
-            return stopping() or self._board.read(_STOP) > 0
-
-        texts = [self._segment.text(int(row)) for row in piece.rows]
-        block = embed_block(self._encoder, texts, self._folder, piece.key, told=told, stop=stops)
-        if block is None:
-            return False
-        self._board.add(_DONE, len(texts) - block.embedded)  # those that an earlier attempt had begun with
-        return True
+        yield from (self._pieces[rest[turn]] for turn in self._board.turns(len(rest)))
 
     def _progress(self, texts: int = 0, tokens: int = 0) -> Progress:
         """Return how far all ranks are, now that this one has embedded so many texts more."""

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from engine.rag.ahead import ahead
 from engine.rag.calibration import Calibration, Sample, Vectors, calibrate
 from engine.rag.calibration_texts import calibration_texts
 from engine.rag.embedder_folder import fingerprint, load_model
-from engine.rag.length_batches import batches, slabs
+from engine.rag.tokenised import UNSLICED, Inputs, readable, tokenised
 from engine.rag.tokens import TokenCounter, TokenizerCounter
 from engine.spec.rag import Embedder
 
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 UNBOUNDED = 1_000_000_000  # tokens that a model without a limit reads
-_UNSLICED = 32  # texts of a batch, where a model's first module gives no table of tokens
+# On a GPU. What is embedded and not yet taken is lost in a kill: two batches, and two more that the GPU is at.
+_TOKENISED_AHEAD = 2  # groups of texts that are tokenised together
+_EMBEDDED_AHEAD = 2  # batches
+
+Tag = TypeVar("Tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,21 @@ class Batch:
     tokens: int  # without padding; 0 where the model has none
 
 
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    """A batch that the device is at, or has done."""
+
+    inputs: Inputs
+    vectors: Any  # on the CPU, and there when the event has come
+    event: Any  # None: they are there
+
+    def fetched(self) -> Batch:
+        """Wait for the vectors."""
+        if self.event is not None:
+            self.event.synchronize()
+        return Batch(self.inputs.rows, self.vectors.numpy(), self.inputs.tokens)
+
+
 class Encoder:
     """An embedder in memory. Its vectors have unit length; a text without a direction has a row of NaN."""
 
@@ -44,7 +64,7 @@ class Encoder:
         self.name = self._folder.resolve().name
         self.fingerprint = identity
         self.query_prompt, self.passage_prompt = _prompts(model, settings)
-        self.calibration = Calibration("fp32", 0, _UNSLICED)
+        self.calibration = Calibration("fp32", 0, UNSLICED)
 
     @property
     def precision(self) -> str:
@@ -82,7 +102,8 @@ class Encoder:
         Raises:
             InvalidInput: if a text is blank, or the model gave no direction.
         """
-        vectors = self._gathered(texts, self._batches(texts, None, self.query_prompt, "query"))
+        embedded = self._embedded([(None, texts, None)], lambda: False, self.query_prompt, "query", 0)
+        vectors = self._gathered(texts, (batch for _, batch in embedded if batch is not None))
         for row in problem_rows(vectors):
             raise InvalidInput(f"the embedder {self.name} gives no direction for the query {texts[row][:80]!r}.")
         return vectors
@@ -93,22 +114,49 @@ class Encoder:
         What is in which batch depends on the texts, the model and the calibration alone: after a stop at the end of a
         batch the rest comes in the same batches, with the same bits.
         """
-        return self._batches(texts, done, self.passage_prompt, "document")
+        for _, batch in self.passage_blocks([(None, texts, done)]):
+            if batch is not None:
+                yield batch
+
+    def passage_blocks(
+        self,
+        blocks: Iterable[tuple[Tag, Sequence[str], NDArray[np.bool_] | None]],
+        ended: Callable[[], bool] = lambda: False,
+    ) -> Generator[tuple[Tag, Batch | None], None, None]:
+        """Yield the batches of several lists of texts, one list after the other, and None behind those of each.
+
+        For a GPU threads tokenise ahead and fetch what was embedded, so that it never waits: `blocks` is iterated in
+        another thread, a little ahead of what is yielded.
+
+        Args:
+            blocks: what is to be yielded beside each batch, the texts, and which of them are done.
+            ended: asked before each batch whether to begin no other one; those that were begun still come.
+        """
+        # On a CPU the threads that embed need all cores: others would only be in their way.
+        before, behind = (_TOKENISED_AHEAD, _EMBEDDED_AHEAD) if self._is_gpu else (0, 0)
+        return ahead(self._embedded(blocks, ended, self.passage_prompt, "document", before), behind, "embed")
 
     def truncated(self, texts: Sequence[str]) -> list[int]:
         """Return the numbers of the passages that are longer than `max_tokens`, of which the end is not read."""
-        tokenizer, limit = self._model.tokenizer, self.max_tokens
+        limit = self.max_tokens
         if limit == UNBOUNDED or not texts:
             return []
-        whole = tokenizer(
-            [self.passage_prompt + _SURROGATES.sub("\ufffd", text) for text in texts],
-            truncation=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        return [number for number, tokens in enumerate(whole) if len(tokens) > limit]
+        passages = [self.passage_prompt + readable(text) for text in texts]
+        if self._whole_tokenizer is not None:
+            counts = map(len, self._whole_tokenizer.encode_batch_fast(passages))
+        else:
+            options = {"truncation": False, "padding": False, "return_attention_mask": False, "verbose": False}
+            counts = map(len, self._model.tokenizer(passages, return_token_type_ids=False, **options)["input_ids"])
+        return [number for number, count in enumerate(counts) if count > limit]
+
+    @cached_property
+    def _whole_tokenizer(self) -> Any:
+        """The model's tokenizer, of the library tokenizers, told not to cut; None where it is not of that library."""
+        tokenizer = copy.deepcopy(getattr(self._model.tokenizer, "backend_tokenizer", None))
+        if tokenizer is not None:
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+        return tokenizer
 
     def calibrate(self, precision: str, batch_size: int | None) -> None:
         """Try what is fastest, for some two seconds, and compute so from here on. Needs a model in fp32."""
@@ -152,47 +200,55 @@ class Encoder:
     def _is_cpu(self) -> bool:
         return bool(self._model.device.type == "cpu")
 
-    def _gathered(self, texts: Sequence[str], batches_of_texts: Iterator[Batch]) -> Vectors:
+    @property
+    def _is_gpu(self) -> bool:
+        return bool(self._model.device.type == "cuda")
+
+    def _gathered(self, texts: Sequence[str], batches_of_texts: Iterable[Batch]) -> Vectors:
         vectors = np.empty((len(texts), self.dimension), np.float32)
         for batch in batches_of_texts:
             vectors[batch.rows] = batch.vectors
         return vectors
 
-    def _batches(self, texts: Sequence[str], done: NDArray[np.bool_] | None, prompt: str, task: str) -> Iterator[Batch]:
-        texts = [_readable(text, number) for number, text in enumerate(texts)]
-        for slab in slabs(texts):
-            if done is None or not done[slab].all():
-                yield from self._slab(texts, np.asarray(slab), done, prompt, task)
+    def _embedded(
+        self,
+        blocks: Iterable[tuple[Tag, Sequence[str], NDArray[np.bool_] | None]],
+        ended: Callable[[], bool],
+        prompt: str,
+        task: str,
+        tokenised_ahead: int,
+    ) -> Generator[tuple[Tag, Batch | None], None, None]:
+        """Yield batches, and None behind those of a block; a GPU is at one while the one before is taken."""
 
-    def _slab(
-        self, texts: Sequence[str], slab: NDArray[np.int64], done: NDArray[np.bool_] | None, prompt: str, task: str
-    ) -> Iterator[Batch]:
-        """Yield the batches of texts that are tokenized together; a GPU is at one while the one before is fetched."""
-        features = self._model.preprocess([texts[number] for number in slab], prompt=prompt, task=task)
-        widths = _widths(features, len(slab))
-        running: deque[tuple[NDArray[np.int64], Any, int]] = deque()
-        if widths is None:
-            size = self.calibration.batch_size or _UNSLICED
-            order, groups = np.arange(len(slab)), batches([1] * len(slab), 0, size)
-        else:
-            order = np.argsort(-widths, kind="stable")
-            groups = batches(widths[order].tolist(), self.calibration.batch_tokens, self.calibration.batch_size)
-        for group in groups:
-            members = order[group.start : group.stop]
-            if done is not None:
-                members = members[~done[slab[members]]]
-            if not len(members):
-                continue
-            if widths is None:
-                part = self._model.preprocess([texts[number] for number in slab[members]], prompt=prompt, task=task)
-                tokens = 0
-            else:
-                part, tokens = _part(features, members, int(widths[members].max())), int(widths[members].sum())
-            running.append((slab[members], self._directions(part, task), tokens))
-            if len(running) > (0 if self._is_cpu else 1):
-                yield _fetched(*running.popleft())
-        for batch in running:
-            yield _fetched(*batch)
+        def inputs() -> Generator[tuple[Tag, list[Inputs] | None], None, None]:
+            for tag, texts, done in blocks:
+                settings: dict[str, Any] = {"prompt": prompt, "task": task, "calibration": self.calibration}
+                for group in tokenised(self._model, texts, done, **settings):
+                    yield tag, group
+                yield tag, None
+
+        most = 1 if self._is_gpu else 0
+        running: deque[tuple[Tag, _Launched | None]] = deque()
+        with closing(ahead(inputs(), tokenised_ahead, "tokenise")) as groups:
+            for tag, batch in _each(groups):
+                if batch is not None and ended():
+                    break
+                running.append((tag, self._launched(batch, task) if batch is not None else None))
+                while running and (running[0][1] is None or sum(one is not None for _, one in running) > most):
+                    yield _taken(running.popleft())
+        yield from map(_taken, running)
+
+    def _launched(self, inputs: Inputs, task: str) -> _Launched:
+        if not self._is_gpu:
+            return _Launched(inputs, self._directions(inputs.features, task).cpu(), None)
+        import torch
+
+        with torch.cuda.device(self._model.device):  # a thread begins with the first one
+            # Asked for at once: behind the next batch, the copy would wait for that one too.
+            copied = self._directions(inputs.features, task).to("cpu", non_blocking=True)
+            event = torch.cuda.Event(blocking=True)
+            event.record()
+        return _Launched(inputs, copied, event)
 
     def _directions(self, features: dict[str, Any], task: str) -> Any:
         """Return unit vectors [n, dimension] in fp32, on the device; NaN where there is no direction."""
@@ -249,13 +305,6 @@ def problem_rows(vectors: Vectors) -> list[int]:
     return [int(row) for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1))]
 
 
-def _readable(text: str, number: int) -> str:
-    """Return a text as a tokenizer takes it: a lone surrogate becomes U+FFFD."""
-    if not any(character.isprintable() and not character.isspace() for character in text):
-        raise InvalidInput(f"text {number} is blank, and every query would find it.")
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-
-
 def _prompts(model: Any, settings: Embedder) -> tuple[str, str]:
     """Return what stands before queries and passages: of the spec, else what the model itself asks for."""
     own: dict[str, str] = model.prompts
@@ -288,24 +337,11 @@ def _in(module: Any, precision: str) -> Any:
     return module
 
 
-def _widths(features: dict[str, Any], count: int) -> NDArray[np.int64] | None:
-    """Return the tokens of each text; None if the features are no table of texts and tokens."""
-    mask = features.get("attention_mask")
-    tensors = [value for value in features.values() if hasattr(value, "shape")]
-    if mask is None or any(tuple(tensor.shape) != (count, mask.shape[1]) for tensor in tensors):
-        return None
-    return np.asarray(mask.sum(dim=1).numpy(), dtype=np.int64)
+def _each(groups: Iterable[tuple[Tag, list[Inputs] | None]]) -> Iterator[tuple[Tag, Inputs | None]]:
+    for tag, group in groups:
+        yield from ((tag, batch) for batch in (group if group is not None else [None]))
 
 
-def _part(features: dict[str, Any], members: NDArray[np.int64], width: int) -> dict[str, Any]:
-    """Return the features of some texts, without the columns that are padding for all of them."""
-    import torch
-
-    mask = features["attention_mask"]
-    columns = slice(0, width) if bool(mask[:, 0].all()) else slice(mask.shape[1] - width, None)  # or padded on the left
-    rows = torch.from_numpy(members)
-    return {key: value[rows, columns] if hasattr(value, "shape") else value for key, value in features.items()}
-
-
-def _fetched(rows: NDArray[np.int64], vectors: Any, tokens: int) -> Batch:
-    return Batch(rows, vectors.cpu().numpy(), tokens)
+def _taken(running: tuple[Tag, _Launched | None]) -> tuple[Tag, Batch | None]:
+    tag, launched = running
+    return tag, launched.fetched() if launched is not None else None

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidInput, NotFound
 from engine.job import durable
+from engine.rag import lineage
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -73,18 +74,24 @@ class Manifest:
         """Return where the files of this generation are."""
         return Names(self.generation)
 
-    def write(self, folder: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
+    def write(self, folder: Path, known: Mapping[str, Mapping[str, Any]]) -> Manifest:
         """Commit: describe all files of the folder that belong to it and put the manifest in place, atomically.
+
+        Returns this manifest with these files.
 
         known: `files` of the manifest that this one follows. What it describes was not written anew and is not read
         again, so that a file damaged since then stays one that differs.
         """
         temporary = folder / f".tmp-{FILE}"
-        document = {"format": FORMAT, **asdict(self), "files": described(folder, self, known)}
+        files = described(folder, self, known)
+        document = {"format": FORMAT, **asdict(self), "files": files}
         durable.write_json(temporary, {**document, "sha256": _digest(document)})
+        lineage.write_next(folder, self.generation, files)
         durable.sync_folders(folder)
         temporary.replace(folder / FILE)
         durable.sync(folder)
+        lineage.settle(folder, self.generation)
+        return replace(self, files=files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,8 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path) -> list[str]:
     """Hash all files of an index again; return a sentence on each that is not as it was written.
 
+    Also where its provenance, if it has one, lists others.
+
     Raises:
         NotFound, InvalidInput: as `read_manifest`.
     """
@@ -195,4 +204,6 @@ def verify(folder: Path) -> list[str]:
         with file.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != written["sha256"]:
                 problems.append(f"{name} was changed: its SHA-256 is another one.")
+    if (untrue := lineage.problem(folder, manifest.files)) is not None:
+        problems.append(untrue)
     return problems

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.errors import InvalidInput
 from engine.rag.chunking import chunk_documents
 from engine.rag.duplicates import Duplicates
 from engine.rag.reading.documents import read_documents
@@ -89,21 +87,6 @@ class Preparation:
                 break
             kept = self._pending.pop(identity)
             self.prepared.rejected.append(Rejected(kept.source, "has nothing that other documents do not have"))
-
-
-def write_rejects(rejected: Sequence[Rejected], file: Path) -> None:
-    """Write a line of JSON for everything that was left out."""
-    lines = (json.dumps({"place": one.place, "reason": one.reason}, ensure_ascii=False) for one in rejected)
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def read_rejects(file: Path) -> list[Rejected]:
-    """Return what `write_rejects` wrote. Raises InvalidInput if the file is damaged."""
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-        return [Rejected(**json.loads(line)) for line in lines if line]
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidInput("is damaged: not all of its lines can be read.", where=str(file)) from error
 
 
 def duplicates_of(chunks: Iterable[Chunk], near: float | None, folder: Path) -> Duplicates:

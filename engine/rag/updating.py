@@ -1,7 +1,8 @@
 """Changes of an index in place: documents added, replaced and removed, without embedding again what is there.
 
 An update writes new files beside those that the manifest names, then replaces the manifest, then removes what no
-longer belongs. Who has the index open goes on with the old files; a cut-off update leaves the old index.
+longer belongs. Who has the index open goes on with the old files; a cut-off update leaves the old index, and in
+`.blocks` what it has embedded, which the next one takes over.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from engine.errors import NotFound, Refused, RunFailed
 from engine.plan.factories import parse_factory
 from engine.plan.rag import choose_index
 from engine.rag.assembling import Earlier, Parts, assemble, embedder_used, rejected_blind, stand_in
+from engine.rag.blocks import embed_blocks
 from engine.rag.copies import Copying, bereft, copying_documents, told
+from engine.rag.lineage import settle
 from engine.rag.manifest import Manifest, Names, belonging, read_manifest
 from engine.rag.opening import OpenIndex, open_index
-from engine.rag.preparing import Preparation, Prepared, duplicates_of, read_rejects
+from engine.rag.pieces import pieces_of, with_texts
+from engine.rag.preparing import Preparation, Prepared, duplicates_of
 from engine.rag.reading.digests import FileDigest, file_digests
 from engine.rag.records import Document, Rejected
+from engine.rag.rejects import read_rejects
 from engine.rag.reuse import require_same_embedder, rows_with
 from engine.rag.segments import VECTORS, Kept, Segment, SegmentWriter
 from engine.rag.tokens import WordCounter
@@ -42,10 +47,9 @@ if TYPE_CHECKING:
 COMPACT_FROM = 0.25
 # From this many times the rows that the lists were trained for on, they are trained anew.
 RETRAIN_FROM = 2
-_LOCK, _MAKING = ".lock", ".tmp-segment"
-_AT_ONCE = 8192  # chunks that are embedded in one go
+_LOCK, _MAKING, _BLOCKS = ".lock", ".tmp-segment", ".blocks"
 _OWN = re.compile(
-    r"(segment|lexical)-\d{3,}|vectors-\d{3,}\.faiss|removed-\d{3,}\.npy|rejects-\d{3,}\.jsonl|\.(tmp|new)-.+"
+    r"(segment|lexical)-\d{3,}|vectors-\d{3,}\.faiss|removed-\d{3,}\.npy|rejects-\d{3,}\.jsonl|\.(tmp|new)-.+|\.blocks"
 )
 
 Item = TypeVar("Item")
@@ -60,7 +64,7 @@ class Updated:
     removed: int
     unchanged: int
     chunks: int  # new rows
-    embedded: int  # texts that no vector was there for
+    embedded: int  # texts that no vector was there for, neither in the index nor of an update that was cut off
     rejected: tuple[Rejected, ...]
     compacted: bool
     manifest: Manifest
@@ -90,7 +94,9 @@ def update(
         RunFailed: if the folder cannot be written, as on a full disk; the index is as it was.
     """
     with _told_of_the_disk(folder), _locked(folder):
-        _sweep(folder, read_manifest(folder))
+        manifest = read_manifest(folder)
+        settle(folder, manifest.generation)
+        _sweep(folder, manifest, but=_BLOCKS)
         change = _Change(open_index(folder, embedder), remove)
         if add is not None:
             change.read(add)
@@ -239,13 +245,22 @@ class _Change:
         for row, there in taken:
             vectors[row] = index.vector(int(there))
         wanted = np.setdiff1d(np.arange(len(segment)), taken[:, 0])
-        for start in range(0, len(wanted), _AT_ONCE):
-            rows = wanted[start : start + _AT_ONCE]
-            vectors[rows] = encoder.encode_passages([segment.text(int(row)) for row in rows])
+        pieces = pieces_of(segment, wanted, int(index.manifest.settings["index"]["block_size"]), encoder)
+        embedded = 0
+        blocks = embed_blocks(
+            encoder,
+            with_texts(segment, pieces),
+            index.folder / _BLOCKS,
+            told=lambda _texts, _tokens: None,
+            stop=lambda: False,
+        )
+        for piece, block in zip(pieces, blocks, strict=True):
+            vectors[piece.rows] = np.load(block.file, allow_pickle=False)
+            embedded += block.embedded
         blind = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).astype(np.int64)
         vectors[blind] = stand_in(encoder.dimension)
         vectors.flush()
-        return len(wanted), blind
+        return embedded, blind
 
     def _compacted(self, parts: Parts, number: int) -> Parts:
         """Write one segment of all rows that count, and return the parts of an index that has it alone."""
@@ -316,9 +331,9 @@ def require_embedder(index: OpenIndex) -> Encoder:
     return encoder
 
 
-def _sweep(folder: Path, manifest: Manifest) -> None:
-    """Remove files of earlier generations, and of updates that were cut off."""
-    belong = {file.relative_to(folder).parts[0] for file in belonging(folder, manifest)}
+def _sweep(folder: Path, manifest: Manifest, but: str | None = None) -> None:
+    """Remove files of earlier generations, and of updates that were cut off. but: what stays."""
+    belong = {file.relative_to(folder).parts[0] for file in belonging(folder, manifest)} | {but}
     for path in folder.iterdir():
         if path.name not in belong and _OWN.fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

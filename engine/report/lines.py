@@ -77,10 +77,15 @@ class Box:
 
 def figure(chart: Chart, marks: Sequence[tuple[int, str]]) -> Html:
     """Return a chart of curves with its caption. marks: (step, restart or rollback)."""
+    return tag("figure", tag("figcaption", *_caption(chart)), drawing(chart, marks, 340.0, 165.0))
+
+
+def drawing(chart: Chart, marks: Sequence[tuple[int, str]], width: float, height: float) -> Html:
+    """Return the picture of a chart alone. width, height: pixels."""
     values = [value for line in chart.lines for value in line.value if value is not None]
     steps = [step for line in chart.lines for step in (line.step[0], line.step[-1])]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    box = Box(340.0, 165.0, x_axis(min(steps), max(steps), 4), y_axis(low, high, Scale.LINEAR, 4))
+    box = Box(width, height, x_axis(min(steps), max(steps), 4), y_axis(low, high, Scale.LINEAR, 4))
     parts: list[Html] = []
     for step, what in marks:
         if box.x.low <= step <= box.x.high:
@@ -88,8 +93,8 @@ def figure(chart: Chart, marks: Sequence[tuple[int, str]]) -> Html:
             title = tag("title", f"{what} at step {step}")
             parts.append(tag("line", title, x1=at, x2=at, y1=box.top, y2=box.height - box.bottom, class_="mark"))
     for place, line in enumerate(chart.lines):
-        parts.extend(_curve(box, line, _color(line.name, place)))
-    return tag("figure", tag("figcaption", *_caption(chart)), box.picture(chart.title, *parts))
+        parts.extend(_curve(box, line, key_color(line.name, place)))
+    return box.picture(chart.title, *parts)
 
 
 def _curve(box: Box, line: Line, color: str) -> Iterator[Html]:
@@ -111,12 +116,13 @@ def _caption(chart: Chart) -> Iterator[Html]:
     first = chart.lines[0].name
     for place, line in enumerate(chart.lines):
         name = line.name if place == 0 else beside(line.name, first)
-        key = tag("i", class_=f"key {_color(line.name, place)}")
+        key = tag("i", class_=f"key {key_color(line.name, place)}")
         label = tag("b", name) if place == 0 else name
         yield tag("span", key, label, " " + (measured(line.name, line.last) if place == 0 else plain(line.last)))
 
 
-def _color(name: str, place: int) -> str:
+def key_color(name: str, place: int) -> str:
+    """Return the class that gives a line its colour. place: in its chart."""
     base = name.partition("/")[0]
     return f"k{base}" if base in _OUTCOMES else f"k{place % _COLORS}"
 

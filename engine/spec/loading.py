@@ -84,6 +84,19 @@ def validate(document: Document) -> AnySpec:
     return checked(document, SPEC_TYPES[kind_of(document)])
 
 
+def faults_of(document: Document) -> tuple[AnySpec | None, Sequence[Fault]]:
+    """Return the spec of a document, or, where it is none, what is wrong with it.
+
+    Raises:
+        InvalidInput: if it does not say of which kind it is.
+    """
+    spec_type = SPEC_TYPES[kind_of(document)]
+    try:
+        return spec_type.model_validate(document.values), ()
+    except ValidationError as error:
+        return None, _faults(error, spec_type, document)[0]
+
+
 def checked(document: Document, section: type[Checked]) -> Checked:
     """Return a document as a section of this type. Raises InvalidInput as `parse_spec` does."""
     try:
@@ -125,17 +138,21 @@ def is_pipeline(document: Document) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
-    where: str
+class Fault:
+    """One thing that is wrong with a spec."""
+
+    key: str  # in dots; of what is wrong between several keys, the section, or the one that was set last
+    where: str  # FILE:LINE, or the setting
     message: str
     hint: str | None
 
     @property
     def sentences(self) -> str:
+        """What is wrong, and what to do about it."""
         return f"{self.message} {self.hint}" if self.hint else self.message
 
 
-def _faults(error: ValidationError, spec_type: type[Section], document: Document) -> tuple[list[_Fault], int]:
+def _faults(error: ValidationError, spec_type: type[Section], document: Document) -> tuple[list[Fault], int]:
     """Return the faults in the order of the file, then of the overrides; and how many more there are than are told."""
     order = {path: rank for rank, path in enumerate(document.places)}
     found = [(_place(fault, document), fault) for fault in error.errors(include_url=False)]
@@ -143,7 +160,7 @@ def _faults(error: ValidationError, spec_type: type[Section], document: Document
     unknown = [fault["loc"] for _, fault in found[:_MOST_TOLD] if fault["type"] == "extra_forbidden"]
     meant = {(*path[:-1], _nearest_key(path, spec_type)) for path in unknown}
     faults = [
-        _Fault(document.places[place], *_sentences(fault, spec_type))
+        Fault(_key(place, fault), document.places[place], *_sentences(fault, spec_type))
         for place, fault in found[:_MOST_TOLD]
         if not (fault["type"] == "missing" and fault["loc"] in meant)  # it is there, misspelt
     ]
@@ -154,6 +171,10 @@ def _place(fault: ErrorDetails, document: Document) -> KeyPath:
     """Return the key whose place is told. What is wrong between two keys began with the override of one."""
     overridden = document.last_override_in(fault["loc"]) if fault["type"] == "value_error" else None
     return overridden or document.placed(fault["loc"])
+
+
+def _key(place: KeyPath, fault: ErrorDetails) -> str:
+    return dotted(place if fault["type"] == "value_error" else fault["loc"])
 
 
 def _sentences(fault: ErrorDetails, spec_type: type[Section]) -> tuple[str, str | None]:

@@ -20,3 +20,6 @@ class Search(Section):
     mode: Literal["auto", "dense", "lexical", "hybrid"] = Field(
         "auto", description="auto: what the index has, both if it has both; dense: vectors; lexical: BM25; hybrid"
     )
+    fusion: Literal["ranks", "scores"] = Field(
+        "ranks", description="of a hybrid search: ranks: reciprocal ranks; scores: cosine and BM25 on one scale"
+    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, func, select, true, type_coerce
 from sqlalchemy.dialects.sqlite import insert
 
 from engine.errors import InvalidInput, NotFound, Refused
@@ -19,7 +21,7 @@ from engine.store.dependents import given_up_after
 from engine.store.inputs import Input, record
 from engine.store.numbers import next_number
 from engine.store.standing import change, follow, queue_again, require, unknown
-from engine.store.text import storable
+from engine.store.text import storable, storable_document
 from engine.telemetry.states import ENDED, Desired, State
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from engine.store.database import Store
 
 _table = schema.experiments
+_NOT_LISTED = ("spec", "spec_values", "hostfile_text")  # columns that only one experiment is asked for
 _MOST_NAMED = 5  # experiments that an error names
 _ENDED_AS = {
     State.SUCCEEDED: "succeeded",
@@ -64,10 +67,16 @@ class Experiment:
     faults: int  # of nodes and links, since it last got on
     forced: bool  # it begins also where its plan says that it cannot run
     code: str | None  # SHA-256 of the snapshot of our code that runs it; null: what the nodes have
+    pinned_at: float | None
     attempts: int
-    nodes: int | None  # of the last attempt; null before the first one
+    hosts: tuple[str, ...]  # of the last attempt, by node; empty before the first one
     tags: tuple[str, ...]
     last: Mapping[str, float]  # last value of each metric; may be NaN
+
+    @property
+    def nodes(self) -> int | None:
+        """Nodes of the last attempt; null before the first one."""
+        return len(self.hosts) if self.attempts else None
 
     @property
     def progress(self) -> float | None:
@@ -127,7 +136,6 @@ def add(
         forced: it begins also where its plan says that it cannot run.
         code: SHA-256 of the snapshot of our code that is to run it; null for what the nodes have.
     """
-    text, digest = _canonical(spec)
     parents = list(dict.fromkeys(after))
     for other in parents if parent_id is None else [*parents, parent_id]:
         require(connection, other)
@@ -137,8 +145,7 @@ def add(
             id=identity,
             name=checked_name(name if name is not None else spec.name or identity),
             kind=spec.kind,
-            spec=text,
-            spec_hash=digest,
+            **_columns_of(spec),
             parent_id=parent_id,
             hostfile=None if hostfile is None else storable(hostfile),
             hostfile_text=None if hostfile_text is None else storable(hostfile_text),
@@ -260,8 +267,7 @@ def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Seq
     if spec is not None:
         from engine.spec.resolve import paths_by_key
 
-        text, digest = _canonical(spec)
-        changed = {"spec": text, "spec_hash": digest}
+        changed = _columns_of(spec)
         paths = list(paths_by_key(spec).values())
     with store.write() as connection:
         row = require(connection, identity)
@@ -300,10 +306,10 @@ def set_state(
 
 def settle(store: Store, identity: str, spec: AnySpec, inputs: Sequence[Input]) -> None:
     """Give a queued experiment the spec that runs: with paths in place of references, and what these mean."""
-    text, digest = _canonical(spec)
+    columns = _columns_of(spec)
     with store.write() as connection:
         if require(connection, identity).state is State.QUEUED:
-            change(connection, identity, spec=text, spec_hash=digest)
+            change(connection, identity, **columns)
             record(connection, identity, inputs)
 
 
@@ -329,11 +335,15 @@ def _nearest(reference: str, names: Mapping[str, str]) -> str:
     return "engine ls --all shows all." if names else "There are no experiments yet."
 
 
-def _canonical(spec: AnySpec) -> tuple[str, str]:
-    """Return the canonical text of a spec, and its hash."""
-    from engine.spec.canonical import spec_hash, to_yaml
+def _columns_of(spec: AnySpec) -> dict[str, Any]:
+    """Return what the columns of a spec hold: its canonical text, its hash, its values by dotted key."""
+    from engine.spec.canonical import flatten, spec_hash, to_yaml
 
-    return storable(to_yaml(spec)), spec_hash(spec)
+    return {
+        "spec": storable(to_yaml(spec)),
+        "spec_hash": spec_hash(spec),
+        "spec_values": storable_document(flatten(spec)),
+    }
 
 
 def _read(connection: Connection, condition: ColumnElement[bool] | None) -> list[Experiment]:
@@ -363,14 +373,14 @@ def _experiments_query() -> Select[Any]:
             attempt.c.experiment_id,
             func.max(attempt.c.number).label("attempts"),
             # SQLite takes the other columns from the row that has the maximum.
-            func.json_array_length(attempt.c.placement).label("nodes"),
+            type_coerce(attempt.c.placement, Text).label("placement"),
         )
         .group_by(attempt.c.experiment_id)
         .subquery()
     )
-    columns = [column for column in _table.c if column.name not in ("spec", "hostfile_text")]
+    columns = [column for column in _table.c if column.name not in _NOT_LISTED]
     return (
-        select(*columns, counted.c.attempts, counted.c.nodes)
+        select(*columns, counted.c.attempts, counted.c.placement)
         .outerjoin(counted, counted.c.experiment_id == _table.c.id)
         .order_by(_table.c.created_at.desc(), _table.c.id.desc())
     )
@@ -380,4 +390,11 @@ def _experiment(row: Row[Any], tags: Sequence[str], last: Mapping[str, float]) -
     values = dict(row._mapping)
     values["state"], values["desired"] = State(values["state"]), Desired(values["desired"])
     values["attempts"], values["forced"] = values["attempts"] or 0, bool(values["forced"])
-    return Experiment(**values, tags=tuple(tags), last=last)
+    hosts = _hosts(values.pop("placement"))
+    return Experiment(**values, hosts=hosts, tags=tuple(tags), last=last)
+
+
+@lru_cache(maxsize=256)
+def _hosts(placement: str | None) -> tuple[str, ...]:
+    """Return the hosts of a placement, as it stands in the database."""
+    return () if placement is None else tuple(node["host"] for node in json.loads(placement))

@@ -36,6 +36,14 @@ class Input:
     sha256: str | None  # of the artifact, when it was looked up
     step: int | None  # after which the parent made it
 
+    def made_by(self, name: str) -> str:
+        """Return "facts-sft (sft-0012, step 600, sha 1a2b3c4d5e6f)". name: of the parent."""
+        known_as = [] if name == self.parent_id else [self.parent_id]
+        step = [] if self.step is None else [f"step {self.step}"]
+        digest = [] if self.sha256 is None else [f"sha {self.sha256[:12]}"]
+        facts = ", ".join([*known_as, *step, *digest])
+        return f"{name} ({facts})" if facts else name
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

@@ -26,6 +26,7 @@ experiments = Table(
     Column("kind", String, nullable=False),
     Column("spec", Text, nullable=False),  # canonical YAML
     Column("spec_hash", String, nullable=False),
+    Column("spec_values", JSON, nullable=False, server_default="{}"),  # {dotted key: value}: what filters ask for
     Column("parent_id", String, ForeignKey("experiments.id", ondelete="SET NULL")),
     Column("hostfile", Text),  # where it was read from; null: this machine alone
     Column("hostfile_text", Text),  # what stood in it at launch
@@ -47,6 +48,7 @@ experiments = Table(
     Column("faults", Integer, nullable=False, server_default="0"),  # of nodes and links, since it last got on
     Column("forced", Integer, nullable=False, server_default="0"),  # 1: begins also where its plan says it cannot run
     Column("code", String),  # SHA-256 of the snapshot of our code that runs it; null: what the nodes have
+    Column("pinned_at", Float),  # stands first in the list since then
     Index("experiments_by_state", "state"),
     Index("experiments_by_name", "name"),
 )
@@ -206,5 +208,38 @@ node_samples = Table(
     Column("key", String, primary_key=True),
     Column("time", Float, primary_key=True),
     Column("standing", JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("what", Text, nullable=False),  # "archived 3 runs"
+    Column("changes", JSON, nullable=False),  # [{id, field, before, after}]
+    Column("undone", Integer, nullable=False, server_default="0"),  # 1: can be done again
+)
+
+views = Table(
+    "views",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("view", JSON, nullable=False),  # {filter, group, sort, columns}
+    Column("saved_at", Float, nullable=False),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    # A side is an experiment at a step; the lesser side stands first.
+    Column("first_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("first_step", Integer, primary_key=True),
+    Column("second_id", String, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("second_step", Integer, primary_key=True),
+    Column("prompt", String, primary_key=True),  # SHA-256 of what both answered, in hex
+    Column("winner", String, nullable=False),  # first, second or tie
+    Column("blind", Integer, nullable=False),  # 1: cast without knowing who wrote what
+    Column("voted_at", Float, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -73,11 +73,16 @@ def y_axis(low: float, high: float, scale: Scale, ticks: int) -> Axis:
     return _linear_axis(*_widened(low, high), ticks)
 
 
-def x_axis(low: float, high: float, ticks: int, *, time: bool = False) -> Axis:
-    """Return an axis of steps, tokens or (`time`) seconds, which never begins below the multiple under `low`."""
+def x_axis(low: float, high: float, ticks: int, *, time: bool = False, whole: bool = False) -> Axis:
+    """Return an axis of numbers or (`time`) seconds, which never begins below the multiple under `low`.
+
+    whole: ticks are whole numbers, as those of steps and tokens are.
+    """
     low, high = _bounded(low), _bounded(high)
     if high - low <= abs(high) * 1e-9:
         high = low + max(1.0, abs(low) * 1e-9)
+    if whole:
+        return _stepped(low, high, max(1.0, nice((high - low) / _END_STEPS)), max(1.0, nice((high - low) / ticks)))
     if not time:
         return _linear_axis(low, high, ticks)
     return _stepped(low, high, _nice_time((high - low) / _END_STEPS), _nice_time((high - low) / ticks), time=True)

@@ -131,3 +131,15 @@ def test_the_fact_world_is_written_and_valid(engine: Engine, tmp_path: Path) -> 
         if name.endswith(".jsonl"):
             assert "rows" in engine("validate", str(tmp_path / "facts" / name)).out
     assert json.loads((tmp_path / "facts" / "world.json").read_text())["seed"] == 5
+
+
+def test_published_files_become_rows(engine: Engine, squad: Path, halueval: Path, tmp_path: Path) -> None:
+    made = engine("data", "squad", str(squad), "--out", str(tmp_path / "squad"), "--seed", "1", "--json")
+    assert made.code == 0, made.err
+    rows = made.json["rows"]
+    assert set(rows) == {path.name for path in (tmp_path / "squad").iterdir()} and min(rows.values()) > 0
+    told = engine("data", "halueval", str(halueval), "--out", str(tmp_path / "halueval"))
+    assert told.code == 0 and "preferences-eval.jsonl (" in told.out
+    wrong = engine("data", "squad", str(halueval), "--out", str(tmp_path / "none"))
+    assert wrong.code == 2 and "is not JSON" in wrong.err and not (tmp_path / "none").exists()
+    assert engine("data", "squad", str(squad), "--out", str(tmp_path), "--held-out", "1").code == 2

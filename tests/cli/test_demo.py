@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from engine.cli.settings import Settings
 from engine.dispatch import lifecycle
 from engine.spec.pipeline import load_pipeline
 from engine.spec.resolve import is_reference, paths_by_key
+from tests.evaluate.table_model import make_model
+from tests.tui.test_terminal import Terminal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -62,11 +67,61 @@ def test_without_a_terminal_it_runs_a_pipeline_on_two_ssh_nodes_writes_its_repor
     shares = [row["part"]["figures"][name]["value"] for name in ("correct", "abstained", "hallucinated")]
     assert sum(shares) == pytest.approx(1.0)
     assert (folder / "report.html").stat().st_size > 10_000
-    database = folder / "experiments.db"
+    until_nothing_runs(folder)
+
+
+def until_nothing_runs(folder: Path) -> None:
+    """Wait until dispatcher and nodes of a demo have left."""
     give_up = time.monotonic() + 60
-    while lifecycle.status(database).running or cluster_processes(folder):
+    while lifecycle.status(folder / "experiments.db").running or cluster_processes(folder):
         assert time.monotonic() < give_up
         time.sleep(0.2)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    assert shutil.which("tmux"), "this test needs tmux: apt install tmux"
+    found = Terminal(REPOSITORY, 110, 40)
+    yield found
+    found.stop()
+
+
+def start(terminal: Terminal, folder: Path, recipe: Path) -> None:
+    """Begin a demo in the terminal, and wait until the UI shows its runs."""
+    arguments = ["--folder", str(folder), "--recipe", str(recipe), "--nodes", "1"]
+    terminal.start(f"{shlex.join([sys.executable, '-m', 'engine.cli', 'demo', *arguments])}; echo left with $?; cat")
+    terminal.wait_for("? help", "-0001")
+
+
+@pytest.mark.timeout(280)
+def test_on_a_terminal_it_goes_on_to_wait_when_the_ui_is_left_and_ends_with_table_and_report(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    folder, recipe = tmp_path / "demo", tmp_path / "ready.yaml"
+    make_model(tmp_path / "model", {"Where?": {"Ono": 1.0}})
+    (tmp_path / "questions.jsonl").write_text('{"question": "Where?", "answer": "Ono"}\n' * 20)
+    spec = {"kind": "eval", "model": {"path": str(tmp_path / "model")}, "questions": str(tmp_path / "questions.jsonl")}
+    recipe.write_text(json.dumps({"pipeline": "ready", "stages": {"eval": {"spec": spec}}}))
+    start(terminal, folder, recipe)
+    terminal.press("q")
+    terminal.wait_for("What runs goes on, and this waits for it.")
+    terminal.wait_for("HALLUCINATED", "The report: ", "left with 0", seconds=120)
+    assert (folder / "report.html").stat().st_size > 10_000
+    until_nothing_runs(folder)
+
+
+@pytest.mark.timeout(280)
+def test_on_a_terminal_ctrl_c_leaves_the_waiting_and_what_runs_goes_on(terminal: Terminal, tmp_path: Path) -> None:
+    folder, recipe = tmp_path / "demo", tmp_path / "long.yaml"
+    recipe.write_text("pipeline: long\nstages: {pretend: {spec: {kind: sim, steps: 4000, step_seconds: 0.05}}}\n")
+    start(terminal, folder, recipe)
+    terminal.press("q")
+    terminal.wait_for("this waits for it", "running")
+    terminal.press("C-c")
+    terminal.wait_for("The runs go on. To see them again: engine watch long/1 --db", "left with 130")
+    database = ["--db", str(folder / "experiments.db")]
+    subprocess.run([sys.executable, "-m", "engine.cli", "stop", "long", "--now", *database], check=True, timeout=60)
+    until_nothing_runs(folder)
 
 
 def cluster_processes(folder: Path) -> list[str]:

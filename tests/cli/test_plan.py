@@ -247,12 +247,28 @@ def test_the_printed_commands_start_the_same_ranks(engine: Engine, spec: Path, h
     assert [own.training_script, *own.training_script_args] == ["engine.cli", *job]
 
 
+def test_an_evaluation_is_planned_for_the_model_that_each_rank_loads(
+    engine: Engine, model: Path, hostfile: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "eval.yaml"
+    (tmp_path / "questions.jsonl").write_text('{"id": "a", "question": "b"}\n' * 30)
+    file.write_text("kind: eval\nmodel: {path: llama-13b, precision: bf16}\nquestions: questions.jsonl\n")
+    page = engine("plan", str(file), "--hostfile", str(hostfile))
+    assert page.code == 0 and "3 nodes, 12 ranks" in page.out and "16 at once a rank" in page.out
+    document = engine("plan", str(file), "--json", "--gpu-memory", "80GB", "--tokens-per-second", "64").json
+    parts = {name: bytes_ for name, bytes_ in document["per_gpu"].items() if name not in ("total", "capacity")}
+    assert document["fits"] and document["per_gpu"]["total"] == sum(parts.values()) > 26_000_000_000
+    assert document["answers_at_most"] == 30 and document["seconds_at_most"] == 30
+    refused = engine("plan", str(file), "--gpu-memory", "24GB")
+    assert refused.code == 4 and "each rank has a whole model" in refused.err
+
+
 def test_what_cannot_be_planned_gets_one_sentence(
     engine: Engine, spec: Path, hostfile: Path, model: Path, tmp_path: Path
 ) -> None:
-    evaluation = tmp_path / "eval.yaml"
-    engine("new", "eval", "-o", str(evaluation))
-    assert engine("plan", str(evaluation)).code == 4
+    simulated = tmp_path / "sim.yaml"
+    engine("new", "sim", "-o", str(simulated))
+    assert engine("plan", str(simulated)).code == 4
     absent = engine("plan", str(RECIPE), "--set", f"model.path={tmp_path}/nowhere")
     assert absent.code == 4 and "config.json" in absent.err and "nowhere" in absent.err
     (model / "config.json").write_text('{"model_type": "llama", "hidden_size": 1e99}')

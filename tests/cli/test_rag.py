@@ -105,6 +105,11 @@ def test_modes_and_filters_are_taken(engine: Engine, index: Path) -> None:
     assert set(documents("--where", "lang=en")) == {"river", "bridge"}
     assert documents("--where", "lang=en", "--where", "year>2000") == ["bridge"]
     assert documents("--where", "year<1900") == []
+    ways = [
+        engine("rag", "query", str(index), "the city of the tower", "--json", *way).json["passages"][0]["score"]
+        for way in ((), ("--fusion", "ranks"), ("--fusion", "scores"))
+    ]
+    assert ways[0] == ways[1] <= 2 / 61 < 0.5 < ways[2] < 1.001
     wrong = engine("rag", "query", str(index), "tower", "--where", "colour=red")
     assert wrong.code == 2 and "colour" in wrong.err and "year" in wrong.err
 
@@ -143,6 +148,8 @@ def test_eval_measures_each_way_with_intervals(engine: Engine, index: Path, tmp_
     head, first, *_ = shown.out.splitlines()
     assert head.split()[:4] == ["INDEX", "MODE", "RECALL@1", "RECALL@5"] and "1.000 [1.000, 1.000]" in first
     assert "LESS" in shown.out
+    fused = engine("rag", "eval", str(index), "--questions", str(questions), "--fusion", "scores", "--json").json
+    assert [one["fusion"] for one in fused] == [None, None, "scores"]
 
     # By answers alone, recall becomes success, and what needs all relevant documents is left out.
     questions.write_text("".join(json.dumps({**row, "passages": []}) + "\n" for row in QUESTIONS))

@@ -43,7 +43,10 @@ def test_samples_and_show_never_obey_what_the_model_wrote(engine: Engine, filled
     assert engine("samples", "first", "--json").json[0]["response"] == "In \x1b[31mZelt."
     shown = engine("show", "first", "--json").json
     assert shown["artifacts"][0]["path"] == "/x/export" and shown["config"]["train.lr"] == 2e-5
-    assert "first" in engine("show", "sft-0001").out
+    (verdict,) = shown["health"]
+    assert verdict["rule"] == "not_finite" and verdict["level"] == "error" and verdict["step"] == 20
+    told = engine("show", "sft-0001").out
+    assert "first" in told and "health    error: grad_norm is no finite number since step 20." in told
 
 
 def test_compare_shows_only_the_keys_that_differ(engine: Engine, filled: Path) -> None:
@@ -103,3 +106,29 @@ def test_wrong_usage_is_code_2_and_one_sentence(
     result = engine(*arguments)
     assert result.code == 2
     assert says in result.err and "Traceback" not in result.err and len(result.err.strip().splitlines()) == 1
+
+
+def test_bookkeeping_is_undone_and_done_again(engine: Engine, filled: Path) -> None:
+    assert engine("archive", "sft-0001", "sft-0002").code == 0
+    assert engine("--json", "ls").json == []
+    assert [row["id"] for row in engine("--json", "ls", "--filter", "archived:yes", "--sort", "id").json] == [
+        "sft-0001",
+        "sft-0002",
+    ]
+    undone = engine("undo")
+    assert (undone.code, undone.out.split()) == (0, ["sft-0001", "sft-0002"])
+    assert "Undone: archived 2 runs." in undone.err
+    assert engine("--json", "redo").json == {"what": "archived 2 runs", "ids": ["sft-0001", "sft-0002"]}
+    assert engine("undo").code == 0 and len(engine("--json", "ls").json) == 2
+    assert engine("pin", "sft-0001").code == 0
+    assert [row["id"] for row in engine("--json", "ls").json] == ["sft-0001", "sft-0002"]
+    assert engine("undo").code == 0
+    refused = engine("undo")
+    assert (refused.code, refused.err) == (4, "error: there is nothing to undo.\n")
+
+
+def test_a_filter_asks_for_specs_and_metrics_and_says_where_it_is_wrong(engine: Engine, filled: Path) -> None:
+    assert [row["id"] for row in engine("--json", "ls", "--filter", "cfg.lr=1e-4").json] == ["sft-0002"]
+    assert [row["id"] for row in engine("--json", "ls", "--filter", "last.loss<1 cfg.lr>0").json] == ["sft-0001"]
+    wrong = engine("ls", "--filter", "kind:sft stat:x")
+    assert (wrong.code, wrong.err) == (2, "error: filter, character 10: there is no key stat. Did you mean state?\n")

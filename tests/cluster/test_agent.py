@@ -285,7 +285,8 @@ def test_the_heartbeat_says_where_each_rank_is(shared: Callable[..., Share]) -> 
     assert beat["ended"] == {"1": 0} and list(beat["ranks"]) == ["0", "2"]
     first, third = beat["ranks"]["0"], beat["ranks"]["2"]
     assert (first["step"], first["phase"], first["slot"], first["state"]) == (412, "forward_backward", 5, "S")
-    assert 0 <= first["ago"] < 30 and process_start(first["pid"])
+    assert 0 <= first["ago"] < 30 and process_start(first["pid"]) and first["resident_bytes"] > 1 << 20
+    until(lambda: share.beat()["ranks"]["2"]["cpu_percent"] == 0)  # it is stopped
     assert (third["step"], third["phase"], third["ago"], third["slot"]) == (None, None, None, 7)
     os.kill(first["pid"], signal.SIGKILL)
     record = share.exit()

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from engine.data.answers import contains_answer
+from engine.data.published.squad import read_squad
 from engine.errors import InvalidInput
-from engine.evaluate.judgements import Question, judged_by_answers, paragraphs, read_qrels, read_questions
+from engine.evaluate.judgements import Question, judged_by_answers, read_qrels, read_questions
 from engine.evaluate.ranking import Measure, ranking_scores
 
 Written = Callable[[str, str], Path]
@@ -92,7 +93,7 @@ def test_squads_gold_paragraph_is_relevant_unless_it_answers_nothing(written: Wr
         Question("1", "Where?", ("Ono",), True, {"Zelt#1": 1}, "Zelt"),
         Question("2", "When?", (), False, {}, "Bavi"),
     ]
-    assert list(paragraphs(path)) == [
+    assert [(one.id, one.title, one.text) for one in read_squad(path)] == [
         ("Zelt#0", "Zelt", "Nothing."),
         ("Zelt#1", "Zelt", "In Ono."),
         ("Bavi#0", "Bavi", "Else."),
@@ -103,7 +104,7 @@ def test_squads_dev_split_is_whole(squad: Path) -> None:
     listed = [paragraph for article in json.loads(squad.read_text())["data"] for paragraph in article["paragraphs"]]
     asked = [question for paragraph in listed for question in paragraph["qas"]]
     questions = read_questions(squad)
-    texts = {document: text for document, _, text in paragraphs(squad)}
+    texts = {paragraph.id: paragraph.text for paragraph in read_squad(squad)}
     answerable = [question for question in questions if question.answerable]
     possible = [question for question in asked if not question["is_impossible"]]
     assert (len(questions), len(answerable), len(texts)) == (len(asked), len(possible), len(listed))

@@ -9,15 +9,17 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import RunFailed
-from engine.rag.blocks import block_key, embed_block
+from engine.rag.ahead import ahead
+from engine.rag.blocks import block_key, embed_blocks
 from engine.rag.embedder import Batch
 
 TEXTS = [f"text {number}" for number in range(700)]
@@ -32,19 +34,31 @@ class Counting:
     precision: str = "fp32"
     dimension: int = DIMENSION
     pause: float = 0.0
+    ahead: int = 0  # batches that a thread embeds before they are taken, as for a GPU
     poisoned: frozenset[int] = frozenset()
     embedded: list[int] = field(default_factory=list)
 
-    def passage_batches(self, texts: Sequence[str], done: NDArray[np.bool_] | None = None) -> Iterator[Batch]:
-        for start in range(0, len(texts), SIZE):
-            # Not in the order of the texts, as batches of like lengths are not.
-            rows = np.array([n * 11 % len(texts) for n in range(start, min(start + SIZE, len(texts)))], np.int64)
-            rows = rows if done is None else rows[~done[rows]]
-            if not len(rows):
-                continue
-            time.sleep(self.pause)
-            self.note(rows)
-            yield Batch(rows, self.vectors(rows), 3 * len(rows))
+    def passage_blocks(
+        self, blocks: Iterable[tuple[Any, Sequence[str], NDArray[np.bool_] | None]], ended: Callable[[], bool]
+    ) -> Generator[tuple[Any, Batch | None], None, None]:
+        return ahead(self._embedded(blocks, ended), self.ahead, "embed")
+
+    def _embedded(
+        self, blocks: Iterable[tuple[Any, Sequence[str], NDArray[np.bool_] | None]], ended: Callable[[], bool]
+    ) -> Generator[tuple[Any, Batch | None], None, None]:
+        for tag, texts, done in blocks:
+            for start in range(0, len(texts), SIZE):
+                # Not in the order of the texts, as batches of like lengths are not.
+                rows = np.array([n * 11 % len(texts) for n in range(start, min(start + SIZE, len(texts)))], np.int64)
+                rows = rows if done is None else rows[~done[rows]]
+                if not len(rows):
+                    continue
+                if ended():
+                    return
+                time.sleep(self.pause)
+                self.note(rows)
+                yield tag, Batch(rows, self.vectors(rows), 3 * len(rows))
+            yield tag, None
 
     def note(self, rows: NDArray[np.int64]) -> None:
         self.embedded.extend(rows.tolist())
@@ -62,14 +76,14 @@ class Logging(Counting):
         os.write(3, (json.dumps(rows.tolist()) + "\n").encode())
 
 
-def main(folder: Path, kills: int) -> None:
+def main(folder: Path, kills: int, depth: int) -> None:
     """Kill so many processes at one block, one more under a limit of the file's size, and let the last one end."""
     draw = random.Random(kills)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 3)
     for _ in range(kills):
         if (pid := os.fork()) == 0:
-            child(folder)
+            child(folder, depth)
         time.sleep(draw.uniform(0.0, 0.006))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
@@ -78,19 +92,20 @@ def main(folder: Path, kills: int) -> None:
     if (pid := os.fork()) == 0:
         part = next(folder.glob("*.part"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (part.stat().st_size + 1000,) * 2)
-        child(folder)
+        child(folder, depth)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if (pid := os.fork()) == 0:
-        child(folder)
+        child(folder, depth)
     os.waitpid(pid, 0)
     print(json.dumps({"full": code}))
 
 
-def child(folder: Path) -> None:
+def child(folder: Path, depth: int) -> None:
     """Embed the block and leave: 0, or 9 with the sentence in a file."""
-    encoder = Logging(pause=0.003)
+    encoder = Logging(pause=0.003, ahead=depth)
+    wanted = [(block_key(TEXTS, encoder), TEXTS)]
     try:
-        embed_block(encoder, TEXTS, folder, block_key(TEXTS, encoder), told=lambda *_: None, stop=lambda: False)
+        list(embed_blocks(encoder, wanted, folder, told=lambda *_: None, stop=lambda: False))
     except RunFailed as error:
         (folder.parent / "sentence").write_text(str(error))
         os._exit(9)
@@ -98,4 +113,4 @@ def child(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -12,6 +12,7 @@ import numpy as np
 from engine.job.provenance import FILE as PROVENANCE
 from engine.rag.assembling import Parts, assemble, embedder_used, rejected_blind, settings_of, stand_in
 from engine.rag.duplicates import Duplicates
+from engine.rag.lineage import index_facts
 from engine.rag.manifest import Counts, Names
 from engine.rag.preparing import Preparation
 from engine.rag.reading.digests import file_digests
@@ -64,7 +65,7 @@ def make_index(folder: Path, document: dict[str, Any], encoder: Encoder | None =
         vectors[removed] = stand_in(encoder.dimension)
         np.save(target / VECTORS, vectors)
         rejected += rejected_blind(segment, removed)
-    assemble(
+    manifest = assemble(
         folder,
         Parts(
             settings=settings_of(spec),
@@ -78,7 +79,8 @@ def make_index(folder: Path, document: dict[str, Any], encoder: Encoder | None =
             threads=1,
         ),
     )
-    (folder / PROVENANCE).write_text(json.dumps({"spec": spec.model_dump(mode="json")}))
+    told = {"spec": spec.model_dump(mode="json"), "index": index_facts(1, manifest.files)}
+    (folder / PROVENANCE).write_text(json.dumps(told))
     return folder
 
 

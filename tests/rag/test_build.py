@@ -192,6 +192,8 @@ def test_its_facts_tell_pace_and_artifact(whole: Path) -> None:
     (made,) = [event for event in facts(run_dir, "events.jsonl", "event") if event["event"] == "artifact"]
     assert (made["data"]["kind"], made["data"]["path"]) == ("index", "index")
     assert not (run_dir / "work").exists()
+    provenance = json.loads((whole / "plumbline.json").read_text())
+    assert provenance["index"] == {"generation": 1, "files": dict(read_manifest(whole).files)} and verify(whole) == []
 
 
 def test_equal_texts_of_a_base_are_not_embedded_again(

@@ -7,13 +7,14 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -25,9 +26,9 @@ from engine.spec.rag import Embedder
 from tests.rag.tiny_embedder import WORDS, make_embedder, make_static_embedder
 
 
-def load(folder: Path, **settings: Any) -> Encoder:
-    given = {"precision": "fp32", "batch_size": 8, **settings}
-    return load_encoder(Embedder(path=str(folder), **given), device="cpu", threads=1)
+def load(folder: Path, **changed: Any) -> Encoder:
+    keys = {"precision": "fp32", "batch_size": 8, **changed}
+    return load_encoder(Embedder(path=str(folder), **keys), device="cpu", threads=1)
 
 
 def texts_of(count: int, longest: int = 40) -> list[str]:
@@ -264,6 +265,37 @@ def test_what_is_left_of_a_block_comes_in_the_same_batches_with_the_same_bits(ti
     assert sum(batch.tokens for batch in whole) == sum(min(len(text.split()) + 2, 32) for text in texts)
 
 
+def test_what_threads_embed_ahead_is_the_same_block_by_block_and_batch_by_batch(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, texts = load(tiny), texts_of(90)
+    done = np.zeros(30, bool)
+    done[::2] = True
+    blocks: list[tuple[str, list[str], Any]] = [("a", texts[:50], None), ("b", [], None), ("c", texts[50:80], done)]
+    blocks += [("d", texts[50:80], ~np.zeros(30, bool)), ("e", texts[80:], None)]
+    plain = list(encoder.passage_blocks(blocks))
+    assert [tag for tag, batch in plain if batch is None] == ["a", "b", "c", "d", "e"]
+    assert sum(len(batch.rows) for _, batch in plain if batch is not None) == 50 + 15 + 10
+    # As on a GPU, but for what only a GPU has.
+    launched, threads = Encoder._launched, set()
+
+    def noted(self: Encoder, *arguments: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        with monkeypatch.context() as on_cpu:
+            on_cpu.setattr(Encoder, "_is_gpu", False)
+            return launched(self, *arguments)
+
+    monkeypatch.setattr(Encoder, "_is_gpu", True)
+    monkeypatch.setattr(Encoder, "_launched", noted)
+    ahead = list(encoder.passage_blocks(blocks))
+    assert threads == {"embed"} and [tag for tag, _ in ahead] == [tag for tag, _ in plain]
+    for (_, one), (_, other) in zip(ahead, plain, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert np.array_equal(one.rows, other.rows) and np.array_equal(one.vectors, other.vectors)
+    assert list(encoder.passage_blocks(blocks, lambda: True)) == []
+
+
 class Machine:
     """Embeds as fast, and as well, as it is told; remembers what it was asked."""
 
@@ -335,6 +367,7 @@ def test_a_trial_leaves_the_model_computing_as_it_chose(tiny: Path, monkeypatch:
     assert np.array_equal(encoder.encode_passages(texts), same.encode_passages(texts))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab", max_size=30), max_size=60))
 def test_slabs_hold_every_text_once_longest_first(texts: list[str]) -> None:
     order = [number for slab in slabs(texts) for number in slab]
@@ -345,6 +378,7 @@ def test_a_slab_of_enormous_texts_is_small() -> None:
     assert [len(slab) for slab in slabs(["x" * 3_000_000] * 2 + ["y" * 1000] * 3000)] == [1, 1, 1024, 1024, 952]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), max_size=80), st.integers(1, 600), st.none() | st.integers(1, 9))
 def test_batches_follow_each_other_and_stay_within_their_bound(
     widths: list[int], tokens: int, size: int | None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ from engine.rag import opening, updating
 from engine.rag.manifest import FILE, belonging, read_manifest, verify
 from engine.rag.opening import OpenIndex, open_index, open_searcher
 from engine.rag.updating import update
+from tests.rag import update_ground
 from tests.rag.making import Documents, found, make_index, spec_of, write_rows
 from tests.rag.tiny_embedder import WORDS, make_embedder
 
@@ -51,13 +55,17 @@ def encoder(tiny_embedder: Path) -> Encoder:
 def loaded(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The embedder is loaded once for all tests; what is returned lists the passages that it embeds."""
     embedded: list[str] = []
-    encode = encoder.encode_passages
+    embed = encoder.passage_blocks
 
-    def counted(texts: list[str]) -> Any:
-        embedded.extend(texts)
-        return encode(texts)
+    def counted(blocks: Iterable[tuple[Any, list[str], Any]], ended: Callable[[], bool] = lambda: False) -> Any:
+        def noted() -> Iterator[tuple[Any, list[str], Any]]:
+            for tag, texts, done in blocks:
+                embedded.extend(text for number, text in enumerate(texts) if done is None or not done[number])
+                yield tag, texts, done
 
-    monkeypatch.setattr(encoder, "encode_passages", counted)
+        return embed(noted(), ended)
+
+    monkeypatch.setattr(encoder, "passage_blocks", counted)
     monkeypatch.setattr(updating, "require_embedder", lambda index: encoder)
     monkeypatch.setattr(OpenIndex, "load_encoder", lambda index: encoder)
     return embedded
@@ -239,6 +247,20 @@ def test_another_embedder_is_refused_with_both_names(tmp_path: Path, encoder: En
     assert "d0" in {one.chunk.document for one in open_searcher(index).search(["river"], 50)[0]}
 
 
+def test_its_provenance_lists_what_is_there_after_every_update_or_verify_says_so(words: Path) -> None:
+    file = words / "plumbline.json"
+    built = json.loads(file.read_text())
+    assert built["index"] == {"generation": 1, "files": dict(read_manifest(words).files)} and verify(words) == []
+    update(words, remove=["d1"])
+    manifest = read_manifest(words)
+    told = json.loads(file.read_text())
+    assert told == built | {"index": {"generation": 2, "files": dict(manifest.files)}} and verify(words) == []
+    file.write_text(json.dumps(built))  # as an index was left by a version that did not care
+    assert verify(words) == ["plumbline.json tells of other files than the manifest."]
+    update(words, remove=["d2"])
+    assert verify(words) == []
+
+
 def test_files_that_are_not_its_own_stay(words: Path) -> None:
     (words / "README.txt").write_text("mine")
     (words / "segment-007").mkdir()  # of an update that was cut off
@@ -287,6 +309,30 @@ def test_lists_are_trained_anew_when_there_are_twice_as_many_vectors(
         made.append(used.made_of)
     rows = read_manifest(index).counts.chunks
     assert made[0] < made[1] == made[2] < rows <= 2 * made[2]
+
+
+# ---- killed
+
+
+def test_killed_again_and_again_an_update_embeds_no_text_twice_and_ends_as_if_never_killed(tmp_path: Path) -> None:
+    kills = 4
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.rag.update_ground", str(tmp_path), str(kills)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    batches = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    again = Counter(text for batch in batches for text in batch)
+    assert len(again) == told["whole"] > 100 and told["last"] < told["whole"] / 2
+    # A kill may come between the embedding of a batch and its record.
+    assert sum(count - 1 for count in again.values()) <= kills * update_ground.SIZE
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    assert (killed / FILE).read_bytes() == (whole / FILE).read_bytes()
+    assert verify(killed) == [] and not (killed / ".blocks").exists()
 
 
 # ---- cut off

@@ -13,15 +13,26 @@ from tui.actions import table
 from tui.actions.action import Action, Context
 from tui.actions.table import ACTIONS
 from tui.app import PlumblineApp
+from tui.screens.cluster import ClusterScreen
+from tui.screens.compare import CompareScreen
+from tui.screens.index import IndexScreen
+from tui.screens.launch import LaunchScreen
+from tui.screens.queue import QueueScreen
+from tui.screens.recipes import RecipesScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 
-SCREENS = {"runs": RunsScreen, "charts": RunScreen}
+SCREENS = {"runs": RunsScreen, "charts": RunScreen, "log": RunScreen, "index": IndexScreen, "queue": QueueScreen}
+SCREENS |= {"compare": CompareScreen, "cluster": ClusterScreen, "launch": LaunchScreen, "recipes": RecipesScreen}
 
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
-    here = table.of_scope(screen, "run", "everywhere")
+    # Inside a log digits choose what of it is shown.
+    others = ("run", "everywhere") if screen != "log" else ()
+    here = table.of_scope(
+        screen, *(other for other in others if other != "run" or hasattr(SCREENS[screen], "selected"))
+    )
     keys = list(itertools.chain.from_iterable(entry.keys.split(",") for entry in here))
     assert len(keys) == len(set(keys))
 
@@ -46,7 +57,9 @@ def test_read_only_refuses_whatever_writes(world: World) -> None:
     experiment = experiments.get(world.store, world.add("one"))
     looking = Context(experiment, readonly=True)
     refused = {entry.id for entry in ACTIONS if (entry.refusal(looking) or "").startswith("Read-only")}
-    assert refused == {"new", "interrupt", "kill", "resume", "archive"}
+    launching = {"queue-it", "queue-new", "clone", "sooner", "later", "save-preset"}
+    bookkeeping = {"archive", "tag", "note", "pin", "undo", "redo", "vote-left", "vote-right"}
+    assert refused == {"new", "interrupt", "kill", "resume", "drain", *bookkeeping, *launching}
 
 
 def test_what_cannot_be_done_says_why(world: World) -> None:
@@ -57,7 +70,28 @@ def test_what_cannot_be_done_says_why(world: World) -> None:
     assert {name for name, refusal in refusals.items() if refusal} == {"resume", "archive"}
     assert queued.id in (refusals["resume"] or "")
     empty = {entry.id for entry in ACTIONS if entry.refusal(Context())}
-    assert empty == {"open", "interrupt", "kill", "resume", "archive", "copy"}
+    assert empty == {
+        "clone",
+        "queue-open",
+        "sooner",
+        "later",
+        "mark",
+        "baseline",
+        "diff",
+        "tag",
+        "note",
+        "pin",
+        "index-open",
+        "index-mark",
+        "compare-unmark",
+        "compare-baseline",
+        "cluster-open",
+        "interrupt",
+        "kill",
+        "resume",
+        "archive",
+        "copy",
+    }
 
 
 def test_the_twin_names_the_experiment_and_a_database_that_is_not_the_default(world: World) -> None:

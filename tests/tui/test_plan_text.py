@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Refused
-from tui.intents import Intents, Request
+from tui.launches import Launcher, Request
 from tui.plan_text import plan_lines
 
 SPEC = """
@@ -34,7 +34,7 @@ def text_of(folder: Path, spec: str) -> str:
     recipe, hostfile = folder / "spec.yaml", folder / "hosts"
     recipe.write_text(spec)
     hostfile.write_text("node-1 slots=8\nnode-2 slots=8\n")
-    plan = Intents(folder / "experiments.db").plan(Request(recipe, hostfile))
+    plan = Launcher(folder / "experiments.db", lambda path: None).plan(Request(recipe, hostfile))
     return "\n".join(content.plain for _, content in plan_lines(plan, None))
 
 

@@ -13,7 +13,8 @@ from rich.cells import cell_len
 
 from engine.store import experiments
 from tests.tui.world import HOSTILE, World
-from tui.widgets.run_columns import COLUMNS, GAP, align, fit, row
+from tui.cells import align
+from tui.widgets.run_columns import COLUMNS, GAP, columns_of, fit, row, sort_of, titled
 
 
 @pytest.fixture
@@ -75,3 +76,34 @@ def test_the_headline_has_the_name_of_its_metric_where_all_runs_have_the_same(
 
     assert (title("sft"), title("ppo"), title("sft", "ppo"), title()) == ("loss", "score", "latest", "latest")
     assert rows["ppo"]["headline"].text == "-0.0434"
+
+
+def test_chosen_columns_keep_their_order_and_the_last_ones_go_first(experiment: experiments.Experiment) -> None:
+    keys = ("id", "last.entropy", "spec.train.lr", "took", "note", "last.loss")
+    measured = dataclasses.replace(experiment, last={"loss": 0.5, "entropy": math.inf}, note="a\nnote")
+    cells = row(measured, time.time(), keys, {"train.lr": 5e-7})
+    assert [cells[key].text for key in keys[1:3]] == ["inf", "5e-7"] and cells["note"].text == "a note"
+    assert cells["last.entropy"].ink == "bad"
+    columns = columns_of(keys)
+    assert [column.title for column, _ in fit(200, [cells], columns)] == ["id", "entropy", "lr", "took", "note", "loss"]
+    assert [column.key for column, _ in fit(30, [cells], columns)] == list(keys[:3])
+    assert columns_of(()) is COLUMNS
+
+
+def test_names_that_can_be_read_are_worth_more_than_minor_columns(experiment: experiments.Experiment) -> None:
+    named = [row(dataclasses.replace(experiment, name="hh-faithful-kl-6-b"), time.time())]
+    sizes = {column.key: size for column, size in fit(90, named)}
+    assert sizes["name"] == 18 and "bar" not in sizes and "curve" in sizes
+
+
+def test_a_click_on_a_title_sorts_where_there_is_something_to_sort_by() -> None:
+    assert [sort_of(key) for key in ("progress", "age", "last.kl", "curve", "tags")] == [
+        "done",
+        "heard",
+        "last.kl",
+        None,
+        None,
+    ]
+    column = next(column for column in COLUMNS if column.key == "step")
+    assert (titled(column, 9, "-step"), titled(column, 9, "step")) == ("    step↓", "    step↑")
+    assert titled(column, 4, "-step") == "step"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from engine.spec.loading import parse_spec
 from engine.store import experiments
 from engine.store.inputs import Input
+from engine.telemetry.health_observed import Verdict
+from engine.telemetry.records import Level
 from tests.tui.world import SPEC, World
 from tui.run_detail import DetailReader, detail_text
 
@@ -42,3 +44,18 @@ def test_of_many_metrics_the_telling_ones_are_shown_and_no_line_is_longer_than_t
     assert [line.split()[:2] for line in metrics[:3]] == [["score", "-0.0434"], ["kl", "3"], ["hallucinated", "0.25"]]
     assert metrics[-1] == "and 4 more in its charts"
     assert {len(line) for line in metrics[:3]} == {25, 30}
+
+
+def test_verdicts_are_words_the_worst_first_and_a_baseline_takes_the_parents_place(world: World) -> None:
+    parent = world.add("parent", lr=1e-3)
+    child = world.add("child", lr=2e-3, parent_id=parent)
+    other = world.add("other", lr=3e-3, parent_id=parent)
+    world.begin(child)
+    reader = DetailReader(world.store)
+    wrong = [Verdict(str(number), Level.WARNING, f"sentence {number}.", None, "") for number in range(5)]
+    text = detail_text(reader.read(child, other), 0.0, 60, wrong).plain
+    assert "⚠ sentence 0.\n⚠ sentence 1.\n⚠ sentence 2.\nand 2 more" in text.replace("  and", "and")
+    assert "differs from sft-0003 (baseline)" in text and "0.002  was 0.003" in text
+    assert "✔ nothing is wrong" in detail_text(reader.read(child), 0.0, 60, []).plain
+    assert "differs from sft-0001\n" in detail_text(reader.read(child, child), 0.0, 60).plain
+    assert "wrong" not in detail_text(reader.read(other), 0.0, 60, []).plain  # it does not run

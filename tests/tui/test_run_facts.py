@@ -45,7 +45,7 @@ def test_samples_are_read_only_when_they_are_wanted(world: World) -> None:
     world.begin(identity)
     world.sample(identity, 1, "prompt", "response")
     reader = RunReader(world.store, identity)
-    assert not reader.read().samples and len(reader.read(samples=True).samples) == 1
+    assert not reader.read().samples and len(reader.read("samples").samples) == 1
 
 
 def test_logs_are_those_of_the_newest_attempt_by_rank_and_are_named_by_host(world: World, tmp_path: Path) -> None:

@@ -39,7 +39,12 @@ def test_stopping_killing_and_resuming_ask_with_the_same_words_as_in_the_list(wo
         await pilot.press("y")
         await shows(pilot, "○ queued")
         await pilot.press("y")
+        await shows(pilot, "copy of sft-0001", "engine show sft-0001", "its spec")
+        await pilot.press("y")
         await until(pilot, lambda: pilot.app.clipboard == running)
+        await pilot.press("y", "s")
+        await until(pilot, lambda: "kind: sft" in pilot.app.clipboard)
+        assert said(pilot) == "The spec of sft-0001 is on the clipboard."
 
     drive(world.app(experiment=running), scenario)
 
@@ -94,7 +99,11 @@ def test_axes_smoothing_zoom_and_pages_answer_to_their_keys(world: World, runnin
         await pilot.press("x")
         await until(pilot, lambda: said(pilot) == "x axis: tokens")
         await pilot.press("x")
+        await until(pilot, lambda: said(pilot) == "x axis: samples")
+        await pilot.press("x")
         await until(pilot, lambda: said(pilot) == "x axis: elapsed")
+        await pilot.press("x")
+        await until(pilot, lambda: said(pilot) == "x axis: local time")
         await pilot.press("x", "full_stop", "full_stop", "comma")
         await until(pilot, lambda: charts.view.smoothing == 0.8)
         await pilot.press("v")
@@ -151,9 +160,9 @@ def test_the_runs_of_the_filtered_list_are_walked_with_brackets(world: World) ->
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "sft-0003")
         await pilot.press("slash", *"alp", "enter", "enter")
-        await shows(pilot, "Run  sft-0003  alpine", "step 5/100")
+        await shows(pilot, "sft-0003  alpine", "step 5/100")
         await pilot.press("right_square_bracket")
-        await shows(pilot, "Run  sft-0001  alpha", "step 3/100")
+        await shows(pilot, "sft-0001  alpha", "step 3/100")
         assert steps(pilot) == [1, 2, 3]
         await pilot.press("right_square_bracket")
         await until(pilot, lambda: "last run of the list" in said(pilot))
@@ -178,4 +187,4 @@ def test_help_and_palette_are_made_of_the_same_table(world: World, running: str)
         await pilot.press(*"elapsed", "down", "up", "enter")
         await until(pilot, lambda: said(pilot) == "x axis: tokens")
 
-    drive(world.app(experiment=running), scenario, (120, 60))
+    drive(world.app(experiment=running), scenario, (120, 80))

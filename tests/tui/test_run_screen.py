@@ -113,7 +113,7 @@ def test_a_hostile_log_is_shown_searched_and_never_obeyed(world: World, running:
     world.log(running, b"error of rank 1\n", node=1, rank=1)
 
     async def scenario(pilot: Pilot[None]) -> None:
-        await shows(pilot, "line 299 of rank 0", "n1 · rank 0 · following", "r next rank")
+        await shows(pilot, "line 299 of rank 0", "n1 · rank 0 · following", "r other ranks")
         log = screen(pilot).query_one(LogView)
         world.log(running, b"line 300 of rank 0\n")
         await shows(pilot, "line 300 of rank 0")

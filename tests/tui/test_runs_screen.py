@@ -9,7 +9,7 @@ from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
-from tui.screens.launch import LaunchScreen
+from tui.screens.recipes import RecipesScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.small import TooSmallScreen
 from tui.widgets.status_line import StatusLine
@@ -60,7 +60,7 @@ def test_the_filter_counts_live_and_escape_shows_all_again(world: World) -> None
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "sft-0030")
-        await pilot.press("slash", *"tag:sw")
+        await pilot.press("slash", *"tag:sw*")
         await shows(pilot, "10 of 30")
         await pilot.press("enter", "down")
         assert "sft-0025" in screen_text(pilot.app.screen) and "sft-0029" not in screen_text(pilot.app.screen)
@@ -163,7 +163,7 @@ def test_help_lists_every_key_of_the_screen(world: World) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
 
-    drive(world.app(), scenario, (120, 50))
+    drive(world.app(), scenario, (120, 70))
 
 
 def test_the_palette_teaches_the_command_line_and_acts(world: World) -> None:
@@ -281,10 +281,10 @@ def test_quitting_says_what_goes_on(world: World) -> None:
     drive(world.app(), scenario)
 
 
-def test_launch_screen_is_not_reached_without_a_key(world: World) -> None:
+def test_the_recipes_are_not_reached_without_a_key(world: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
+        await until(pilot, lambda: isinstance(pilot.app.screen, RecipesScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
 

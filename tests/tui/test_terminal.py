@@ -43,9 +43,9 @@ class Terminal:
         )
         return done.stdout
 
-    def wait_for(self, *texts: str) -> None:
+    def wait_for(self, *texts: str, seconds: float = 60.0) -> None:
         """Wait until all of these stand in the window."""
-        give_up = time.monotonic() + 60
+        give_up = time.monotonic() + seconds
         while not all(text in self.screen() for text in texts):
             assert time.monotonic() < give_up, self.screen()
             time.sleep(0.1)

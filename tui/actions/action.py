@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.telemetry.states import Desired
+from tui.canvas.charset import ASCII, current
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
@@ -19,6 +20,7 @@ class Context:
 
     experiment: Experiment | None = None  # under the cursor, or shown
     readonly: bool = False
+    marked: tuple[Experiment, ...] = ()  # those that actions on several act on, instead of the one under the cursor
 
 
 When = Callable[[Context], str | None]
@@ -31,7 +33,7 @@ class Action:
     `scope` is "everywhere", "run" (each screen that has a `selected` experiment) or the name of a screen; `handler`
     is a Textual action; `when` gives the sentence that says why it cannot be done now, or null; `danger` marks what
     touches the world and asks first, `writes` what only changes the database; `cli` is the `engine` command that does
-    the same, with {id} for the experiment.
+    the same, with {id} for the experiment, or {ids} for all that are marked.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Action:
     writes: bool = False
     cli: str | None = None
     short: str | None = None  # in the key bar; null: not shown there
+    several: bool = False  # acts on all marked experiments, when some are
 
     @property
     def key_display(self) -> str:
@@ -54,13 +57,20 @@ class Action:
         """Return why the action cannot be done now, in one sentence; null when it can."""
         if (self.danger or self.writes) and context.readonly:
             return "Read-only: this window changes nothing. Start plumbline without --readonly."
-        return self.when(context)
+        if not (context.marked and self.several):
+            return self.when(context)
+        refusals = [self.when(Context(one)) for one in context.marked]
+        if any(refusal is None for refusal in refusals):
+            return None
+        return refusals[0] if len(refusals) == 1 else f"None of the {len(refusals)} marked runs: {refusals[0]}"
 
     def twin(self, context: Context, database: str | None) -> str | None:
         """Return the `engine` command that does the same. database: the path if it is not the default one."""
         if self.cli is None:
             return None
-        command = self.cli.replace("{id}", context.experiment.id if context.experiment else "EXP")
+        one = context.experiment.id if context.experiment else "EXP"
+        several = " ".join(each.id for each in context.marked if self.when(Context(each)) is None)
+        command = self.cli.replace("{ids}", several or one).replace("{id}", one)
         return f"engine {command}" + (f" --db {shlex.quote(database)}" if database else "")
 
 
@@ -90,7 +100,8 @@ _KEY_NAMES = {
 
 def key_name(keys: str) -> str:
     """Return keys, separated by commas, as a person reads them."""
-    return " ".join(_KEY_NAMES.get(key, key.replace("ctrl+", "^")) for key in keys.split(","))
+    names = _KEY_NAMES if current() is not ASCII else {k: name for k, name in _KEY_NAMES.items() if name.isascii()}
+    return " ".join(names.get(key, key.replace("ctrl+", "^")) for key in keys.split(","))
 
 
 def always(context: Context) -> str | None:

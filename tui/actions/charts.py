@@ -47,16 +47,42 @@ CHARTS: tuple[Action, ...] = (
     Action(
         "events",
         "exclamation_mark",
-        "what happened: checkpoints, warnings, errors",
+        "its health, and what happened: checkpoints, warnings",
         "screen.pane('events')",
         always,
         "charts",
         short="events",
         cli="show {id}",
     ),
+    Action(
+        "spec",
+        "S",
+        "its spec, with what differs from its parent's",
+        "screen.pane('spec')",
+        always,
+        "charts",
+        cli="show {id} --json",
+    ),
+    Action(
+        "lineage",
+        "L",
+        "what it was made from and what came of it; enter opens one",
+        "screen.pane('lineage')",
+        always,
+        "charts",
+        cli="show {id}",
+    ),
 )
 CHARTS_LATER: tuple[Action, ...] = (  # what is needed less often than the actions on the run itself
-    Action("x-axis", "x", "x axis: steps, tokens, elapsed time", "screen.next_mode", always, "charts", short="x-axis"),
+    Action(
+        "x-axis",
+        "x",
+        "x axis: steps, tokens, samples, elapsed or local time",
+        "screen.next_mode",
+        always,
+        "charts",
+        short="x-axis",
+    ),
     Action(
         "y-axis",
         "v",
@@ -91,6 +117,16 @@ CHARTS_LATER: tuple[Action, ...] = (  # what is needed less often than the actio
         short="inspect",
         cli="metrics {id} --format csv",
     ),
+    Action(
+        "export",
+        "e",
+        "write a chart or all series into a file: CSV, JSON, SVG",
+        "screen.export",
+        always,
+        "charts",
+        short="export",
+        cli="export {id} --to FOLDER --format csv",
+    ),
     Action("next-charts", "pagedown", "further charts", "screen.page(1)", always, "charts"),
     Action("previous-charts", "pageup", "the charts before", "screen.page(-1)", always, "charts"),
     Action("chart-below", "down,j", "the chart below", "screen.row(1)", always, "charts"),
@@ -98,7 +134,7 @@ CHARTS_LATER: tuple[Action, ...] = (  # what is needed less often than the actio
     Action("next-focus", "tab", "the next chart, then the text below", "app.focus_next", always, "charts"),
     Action("previous-focus", "shift+tab", "the chart before", "app.focus_previous", always, "charts"),
     Action("follow", "f", "follow the end of the log, or stop following", "screen.follow", always, "charts"),
-    Action("rank", "r", "the log of the next rank", "screen.next_log", always, "charts", cli="logs {id} --rank N"),
+    Action("rank", "r", "the log of another rank", "screen.choose_log", always, "charts", cli="logs {id} --rank N"),
     Action("search", "slash", "search the log", "screen.search", always, "charts", cli="logs {id} --grep RE"),
     Action("next-match", "n", "the next line that matches", "screen.match(1)", always, "charts"),
     Action("previous-match", "N", "the line before that matches", "screen.match(-1)", always, "charts"),
@@ -106,4 +142,16 @@ CHARTS_LATER: tuple[Action, ...] = (  # what is needed less often than the actio
     Action(
         "previous-run", "left_square_bracket", "the run before in the list", "screen.neighbour(-1)", always, "charts"
     ),
+)
+_MINUTES = ("the last minute", "the last 5 minutes", "the last 15 minutes", "the last half hour", "the last hour")
+LOG: tuple[Action, ...] = (  # while the log has the focus; there digits do not switch screens
+    Action("log-all", "0", "all of the log, from its end", "screen.log_range(0)", always, "log", cli="logs {id}"),
+    *(
+        Action(f"log-range-{digit}", str(digit), f"only {text} of the log", f"screen.log_range({digit})", always, "log")
+        for digit, text in enumerate(_MINUTES, start=1)
+    ),
+    Action("log-wrap", "w", "wrap long lines, or let them run on", "screen.log('toggle_wrap')", always, "log"),
+    Action("log-times", "T", "when each line was written", "screen.log('toggle_times')", always, "log"),
+    Action("log-levels", "W", "all lines, those that warn, or errors", "screen.log('next_levels')", always, "log"),
+    Action("log-mark", "M", "a rule below the last line", "screen.log('mark')", always, "log"),
 )

@@ -7,6 +7,7 @@ from tui.places import PLACES
 
 EVERYWHERE: tuple[Action, ...] = (
     *(Action(f"go-{place.id}", place.key, f"go to {place.title}", f"app.go('{place.id}')", always) for place in PLACES),
+    Action("jump", "ctrl+o", "jump to a pane: letters over all of them", "app.jump", always),
     Action("theme", "ctrl+t", "dark or light colours", "app.switch_theme", always),
     Action(
         "palette",

@@ -13,7 +13,8 @@ EXPERIMENT: tuple[Action, ...] = (
         interruptible,
         "run",
         danger=True,
-        cli="stop {id}",
+        cli="stop {ids}",
+        several=True,
         short="stop",
     ),
     Action(
@@ -24,7 +25,8 @@ EXPERIMENT: tuple[Action, ...] = (
         stoppable,
         "run",
         danger=True,
-        cli="stop {id} --now",
+        cli="stop {ids} --now",
+        several=True,
         short="kill",
     ),
     Action(
@@ -38,5 +40,16 @@ EXPERIMENT: tuple[Action, ...] = (
         cli="resume {id}",
         short="resume",
     ),
-    Action("copy", "y", "copy the id to the clipboard", "app.copy_id", on_experiment, "run"),
+    Action(
+        "clone",
+        "C",
+        "start a new run like this one, with changes",
+        "app.clone",
+        on_experiment,
+        "run",
+        danger=True,
+        cli="launch --clone {id} --set KEY=VALUE",
+        short="clone",
+    ),
+    Action("copy", "y", "copy its id, folder, spec or command", "app.copy", on_experiment, "run", cli="show {id}"),
 )

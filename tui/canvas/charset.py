@@ -97,7 +97,8 @@ ASCII = Charset(
 
 @cache
 def _locale_is_utf8() -> bool:
-    return locale.getpreferredencoding(False).upper().replace("-", "") == "UTF8"
+    # Not what Python reads and writes files in: that is UTF-8 under LC_ALL=C, too.
+    return locale.getencoding().upper().replace("-", "") == "UTF8"
 
 
 def current() -> Charset:

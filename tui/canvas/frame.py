@@ -16,6 +16,9 @@ SERIES_INKS = 8
 _JOIN_WITHIN = 8  # cells: two changes nearer than this cost less as one
 
 
+Span = tuple[str, int]  # text and its ink
+
+
 class Ink(IntEnum):
     """What a cell shows; the widget gives each a style. Series have their own: `line_ink`, `band_ink`."""
 

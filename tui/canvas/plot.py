@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,10 @@ from engine.telemetry.smoothing import Floats, smooth
 from tui.canvas import braille
 from tui.canvas.braille import Polyline
 from tui.canvas.charset import Charset, current
-from tui.canvas.frame import SERIES_INKS, Frame, Ink, band_ink, line_ink
+from tui.canvas.frame import SERIES_INKS, Frame, Ink, Span, band_ink, line_ink
+from tui.canvas.title import fitted
+
+__all__ = ["Line", "Mark", "Plot", "Span", "draw", "nearest_index"]
 
 _CLIP_SHARE = 0.01  # of the values left out at each end by Scale.CLIP
 _MIN_GUTTER = 5
@@ -23,13 +26,15 @@ _ROWS_AROUND = 3  # title, axis, labels of the axis
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """One series. x: [n] ascending; y: [n], NaN and infinities leave a gap."""
+    """One series. x: [n] ascending; y: [n], NaN and infinities leave a gap; breaks: [n], true where none leads to i."""
 
     name: str
     x: Floats
     y: Floats
     color: int = 0
     smoothing: float = 0.0  # weight of `smooth`; with it the raw values become a dim band
+    breaks: braille.Dots | None = None
+    joined: bool = False  # also where it is not the first one and has few points
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,6 @@ class Mark:
 
     x: float
     kind: str  # "restart", "rollback" or "checkpoint"
-
-
-Span = tuple[str, int]  # text and its ink
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,7 @@ class Plot:
     level: float | None = None  # that the first line is held against
     scale: Scale = Scale.LINEAR
     x_name: str = "step"
-    x_is_time: bool = False
+    across: Callable[[float, float, int], Axis] = x_axis  # the axis of a span, with about so many ticks
     x_range: tuple[float, float] | None = None  # null: all points
     crosshair: float | None = None
     empty: str = "no points yet"
@@ -68,6 +70,7 @@ class _Visible:
     raw: Polyline
     smoothed: Polyline
     banded: bool
+    joined: bool
     inside: slice  # of the points within the window proper
     lost: Floats  # x of the values that are not finite
 
@@ -85,7 +88,7 @@ def draw(plot: Plot, width: int, height: int, charset: Charset | None = None) ->
         return frame
     if rows < 1:
         return frame
-    x = x_axis(*window, min(8, max(2, (width - 8) // 6)), time=plot.x_is_time)
+    x = plot.across(*window, min(8, max(2, (width - 8) // 6)))
     if plot.x_range is not None:
         x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
     visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
@@ -126,10 +129,11 @@ def _draw_title(frame: Frame, plot: Plot, glyphs: Charset) -> None:
     width = frame.glyphs.shape[1]
     frame.put(0, 0, glyphs.rule * (width - 1), Ink.AXIS)
     aside = sum(len(text) for text, _ in plot.aside)
-    title = sum(len(text) for text, _ in plot.title)
+    shown = fitted(plot.title, width - 4)
+    title = sum(len(text) for text, _ in shown)
     if plot.title:
         column = frame.put(0, 1, " ", Ink.BLANK)
-        for text, ink in plot.title:
+        for text, ink in shown:
             column = frame.put(0, column, text, ink, end=width - 2)
         frame.put(0, column, " ", Ink.BLANK, end=width - 1)
     if aside and title + aside <= width - 7:
@@ -152,10 +156,13 @@ def _visible(line: Line, x: Axis, scale: Scale) -> _Visible:
         positive = finite & (line.y > 0)
         # the axis of a line without any positive value is linear
         shown = positive if positive.any() else finite
-    whole = Polyline(line.x, line.y)
+    whole = Polyline(line.x, line.y, line.breaks)
     if not shown.all():
         kept = np.flatnonzero(shown)
-        whole = Polyline(line.x[kept], line.y[kept], np.diff(kept, prepend=kept[:1]) > 1)
+        breaks = np.diff(kept, prepend=kept[:1]) > 1
+        if line.breaks is not None:
+            breaks |= np.diff(np.cumsum(line.breaks)[kept], prepend=0) > 0
+        whole = Polyline(line.x[kept], line.y[kept], breaks)
     first = int(np.searchsorted(whole.x, x.low, side="left"))
     last = int(np.searchsorted(whole.x, x.high, side="right"))
     start = max(0, first - 1)
@@ -166,6 +173,7 @@ def _visible(line: Line, x: Axis, scale: Scale) -> _Visible:
         raw=whole.part(part),
         smoothed=smoothed.part(part),
         banded=line.smoothing > 0,
+        joined=line.joined or line.color == 0,
         inside=slice(first - start, last - start),
         lost=lost[(lost >= x.low) & (lost <= x.high)],
     )
@@ -235,7 +243,7 @@ class _Painter:
                 self.glyphs[lit], self.inks[lit] = self.charset.band[band[lit]], band_ink(line.color)
         together = np.zeros(self.glyphs.shape, np.uint8)
         for line in visible:
-            if line.color == 0 or not self._is_sparse(line):
+            if line.joined or not self._is_sparse(line):
                 dots = self._dots(line.smoothed)
                 lit = dots > 0
                 together |= dots
@@ -286,7 +294,7 @@ class _Painter:
 
     def _is_sparse(self, line: _Visible) -> bool:
         count: int = line.inside.stop - line.inside.start
-        return count <= (2 if line.color == 0 else self.frame.columns)
+        return count <= (2 if line.joined else self.frame.columns)
 
     def _dots(self, line: Polyline) -> braille.Bytes:
         edges = np.linspace(self.x.low, self.x.high, self.frame.columns * braille.DOTS_ACROSS + 1)

@@ -1,34 +1,37 @@
-"""The Run screen: live charts, and below them the log, the events or the samples of one experiment."""
+"""The Run screen: live charts of one experiment, and below them its log, samples, events, spec or lineage."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Input
 
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.canvas.charset import current
+from tui.curves import XMode
 from tui.pace import Pace
+from tui.panels import Pointed, axis_name
 from tui.run_facts import RunFacts, RunReader
 from tui.safe_text import visible
 from tui.standing import counts, dispatcher_standing
 from tui.widgets.banner import Banner, news
 from tui.widgets.chart_grid import ChartGrid
+from tui.widgets.family import Family
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.log_view import LogView
+from tui.widgets.log_view import RANGES, LogView
 from tui.widgets.pane_bar import PaneBar
 from tui.widgets.run_header import RunHeader
+from tui.widgets.run_panes import READ_FOR, RunPanes
 from tui.widgets.status_line import StatusLine
-from tui.widgets.story import Story, events_lines, samples_lines
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
@@ -64,18 +67,11 @@ class RunScreen(Screen[None]):
         self._reader: RunReader | None = None
         self._pace = Pace(self, self._begin_read)
         self._problem: str | None = None  # why it cannot be read
-        self._log_chosen = False
         self._top = TopLine("Run")
         self._header = RunHeader()
         self._banner = Banner(id="banner")
         self._charts = ChartGrid(id="charts")
-        self._pane_bar = PaneBar(("log", "samples", "events"))
-        self._log = LogView(id="log")
-        self._samples = Story(empty="No samples yet: the model writes some at each evaluation.", id="samples")
-        self._events = Story(empty="No events yet.", id="events")
-        self._switcher = ContentSwitcher(self._log, self._samples, self._events, initial="log")
-        self._search = Input(placeholder="search the log", id="search", compact=True)
-        self._pane = Vertical(self._pane_bar, self._switcher, self._search, id="pane")
+        self._panes = RunPanes(id="pane")
         self._status = StatusLine(id="status")
         self._keys = KeyBar()
 
@@ -84,7 +80,7 @@ class RunScreen(Screen[None]):
         yield self._header
         yield self._banner
         yield self._charts
-        yield self._pane
+        yield self._panes
         yield self._status
         yield self._keys
 
@@ -99,7 +95,6 @@ class RunScreen(Screen[None]):
         return self.facts.experiment if self.facts else None
 
     def on_mount(self) -> None:
-        self._search.can_focus = False
         self._top.show([], self.experiment_id)
         self.set_interval(1.0, self._tick)
         self.reload()
@@ -111,13 +106,13 @@ class RunScreen(Screen[None]):
     def _begin_read(self) -> None:
         if self._reader is None:
             self._reader = RunReader(self.plumbline.store, self.experiment_id)
-        self._read(self._reader, samples=self._switcher.current == "samples")
+        self._read(self._reader, self._panes.chosen if self._panes.chosen in READ_FOR else "")
 
     @work(thread=True, group="facts")
-    def _read(self, reader: RunReader, *, samples: bool) -> None:
+    def _read(self, reader: RunReader, pane: str) -> None:
         began = time.thread_time()
         try:
-            facts = reader.read(samples=samples)
+            facts = reader.read(pane)
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
         else:
@@ -146,18 +141,9 @@ class RunScreen(Screen[None]):
         self._header.show(facts)
         empty = "no points were logged" if experiment.state.ended else f"no points yet: it is {experiment.state}"
         self._charts.show(experiment.kind, facts.curves, facts.marks, facts.targets, empty)
-        self._show_story(facts)
-        if facts.logs and not (self._log_chosen and self._log.path in facts.logs):
-            self._log.open(facts.logs[0])
+        self._panes.show(facts)
         self._tick()
-        self._tell_pane()
         self._keys.tell()
-
-    def _show_story(self, facts: RunFacts) -> None:
-        if self._switcher.current == "events":
-            self._events.show(events_lines(facts.events))
-        elif self._switcher.current == "samples":
-            self._samples.show(samples_lines(facts.samples))
 
     def _tick(self) -> None:
         """Tell what changes with time alone."""
@@ -170,9 +156,12 @@ class RunScreen(Screen[None]):
     def _tell_standing(self) -> None:
         charts, view = self._charts, self._charts.view
         parts = [f"charts {charts.page + 1}/{charts.pages}: pgdn"] if charts.pages > 1 else []
-        if charts.crossed_step is not None:
-            parts.append(f"crosshair at step {charts.crossed_step}")
-        parts += [f"x {view.mode}", f"smoothing {view.smoothing:g}"]
+        if (crossed := charts.crossed) is not None:
+            step, moment = crossed
+            when = f", {time.strftime('%H:%M:%S', time.localtime(moment))}" if view.mode is XMode.CLOCK else ""
+            parts.append(f"crosshair at step {step}{when}")
+        kind = self.facts.experiment.kind if self.facts else ""
+        parts += [f"x {axis_name(view.mode, kind, charts.newest)}", f"smoothing {view.smoothing:g}"]
         if view.window is not None:
             parts.append("zoomed: 0 shows all")
         separator = f"  {current().separator}  "
@@ -180,23 +169,21 @@ class RunScreen(Screen[None]):
         dispatcher = dispatcher_standing(self.plumbline.dispatcher_pid, needed=live)
         self._status.facts(Content.assemble(separator.join(parts), separator, dispatcher))
 
-    def _tell_pane(self) -> None:
-        log, chosen = self._log, str(self._switcher.current)
-        notes: tuple[str, ...] = ()
-        if chosen == "log" and log.path is not None and self.facts is not None:
-            ranks = ("r next rank",) if len(self.facts.logs) > 1 else ()
-            follows = "following" if log.following else "f follows"
-            found = (log.found,) if log.found else ()
-            notes = (*ranks, *self.facts.log_name(log.path), follows, *found)
-        self._pane_bar.show(chosen, notes)
-
-    @on(LogView.Changed)
-    def _log_changed(self) -> None:
-        self._tell_pane()
-
     @on(ChartGrid.Told)
     def _charts_told(self, message: ChartGrid.Told) -> None:
         self._status.say(message.sentence)
+
+    @on(LogView.Told)
+    def _log_told(self, message: LogView.Told) -> None:
+        self._status.say(message.sentence, "warning")
+
+    @on(RunPanes.Wanted)
+    def _pane_wanted(self) -> None:
+        self._pace.ask(at_once=True)
+
+    @on(Family.Opened)
+    def _relative_opened(self, message: Family.Opened) -> None:
+        self._show_other(message.identity)
 
     def on_descendant_focus(self) -> None:
         self._tell_focus()
@@ -205,7 +192,7 @@ class RunScreen(Screen[None]):
         self._tell_focus()
 
     def _tell_focus(self) -> None:
-        self._pane_bar.set_class(self.focused is not None and self._pane in self.focused.ancestors, "-focused")
+        self._panes.bar.set_class(self.focused is not None and self._panes in self.focused.ancestors, "-focused")
 
     def action_maximise(self) -> None:
         """Give the whole screen to the focused chart, or show all again."""
@@ -218,8 +205,8 @@ class RunScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Undo the innermost thing: search, crosshair, zoom, maximised chart, pane; then leave the screen."""
-        if self._search.has_class("-shown"):
-            self._end_search("")
+        if self._panes.searching:
+            self._panes.end_search("")
         elif self._charts.display and self._charts.restore():
             return
         elif self.has_class("-pane") or self._pane_has_focus:
@@ -229,7 +216,7 @@ class RunScreen(Screen[None]):
 
     @property
     def _pane_has_focus(self) -> bool:
-        return self._pane_bar.has_class("-focused")
+        return self._panes.bar.has_class("-focused")
 
     def action_next_mode(self) -> None:
         """Let the x axis count the next thing."""
@@ -268,78 +255,93 @@ class RunScreen(Screen[None]):
         self._charts.turn_page(by)
 
     def action_pane(self, name: str) -> None:
-        """Show log, events or samples below the charts, on a small screen instead of them; once more: back to these."""
-        if self._switcher.current == name and self._pane_has_focus:
+        """Show a pane below the charts, on a small screen instead of them; once more: back to these."""
+        if self._panes.chosen == name and self._pane_has_focus:
             self._leave_pane()
             return
         if self._charts.maximised is not None:
             self._charts.maximise()
         self.add_class("-pane")
-        self._switcher.current = name
-        if self.facts is not None:
-            self._show_story(self.facts)
-        if name == "samples":
-            self._pace.ask(at_once=True)
-        self._tell_pane()
-        self.query_one(f"#{name}").focus()
+        self._panes.choose(name)
 
     @on(PaneBar.Chosen)
     def _tab_clicked(self, message: PaneBar.Chosen) -> None:
-        if not (self._pane_has_focus and self._switcher.current == message.name):
+        if not (self._pane_has_focus and self._panes.chosen == message.name):
             self.action_pane(message.name)
 
     def action_follow(self) -> None:
         """Follow the end of the log, or stop."""
-        self._log.toggle_following()
-        self._tell_pane()
+        self._panes.log_view.toggle_following()
+        self._panes.tell()
 
-    def action_next_log(self) -> None:
-        """Show the log of the next rank; after the last one the first."""
-        logs = self.facts.logs if self.facts else ()
+    def action_log(self, what: str) -> None:
+        """Change how the log is shown. what: a method of `LogView`."""
+        getattr(self._panes.log_view, what)()
+
+    def action_log_range(self, digit: int) -> None:
+        """Show the log of the last minutes, by the digit that means them."""
+        self._panes.log_view.choose_range(RANGES[digit])
+
+    @work
+    async def action_choose_log(self) -> None:
+        """Show the log of another rank: of two the other one, of more the one that is chosen."""
+        from tui.screens.menu import MenuScreen
+
+        logs = self._panes.logs
         if len(logs) < 2:
             self._status.say("There is no other log." if logs else "There is no log yet.", "warning")
             return
-        at = logs.index(self._log.path) if self._log.path in logs else -1
-        self._log_chosen = True
-        self._log.open(logs[(at + 1) % len(logs)])
+        chosen = self._panes.next_log()
+        if len(logs) > 2:
+            answer = await self.app.push_screen_wait(MenuScreen("logs", self._panes.log_choices()))
+            if answer is None:
+                return
+            chosen = Path(answer)
+        self._panes.open_log(chosen)
         self._show_log()
 
     def action_search(self) -> None:
         """Ask what to look for in the log."""
         self._show_log()
-        self._search.can_focus = True
-        self._search.add_class("-shown")
-        self._search.focus()
+        self._panes.begin_search()
 
     def action_match(self, direction: int) -> None:
         """Go to another match."""
-        if self._log.pattern is None:
+        if self._panes.log_view.pattern is None:
             self._status.say("Nothing is searched for: / searches the log.", "warning")
         else:
             self._show_log()
-            self._log.next_match(direction)
+            self._panes.log_view.next_match(direction)
 
-    @on(Input.Changed, "#search")
-    def _search_live(self, event: Input.Changed) -> None:
-        self._log.search(event.value)
+    @property
+    def pointed(self) -> Pointed | None:
+        """The value under the crosshair in the chosen chart."""
+        return self._charts.pointed
 
-    @on(Input.Submitted, "#search")
-    def _search_done(self, event: Input.Submitted) -> None:
-        self._end_search(event.value)
+    @work
+    async def action_export(self) -> None:
+        """Ask what to write into a file of the working folder, and write it."""
+        from tui.exporting import export_choices, write_curves
+        from tui.screens.menu import MenuScreen
 
-    def _end_search(self, text: str) -> None:
-        self._search.remove_class("-shown")
-        self._search.can_focus = False
-        if not text:
-            self._search.value = ""
-            self._log.search("")
-        self._log.focus()
-        self._tell_pane()
+        charts, identity, marks = self._charts, self.experiment_id, self.facts.marks if self.facts else []
+        panel, curves = charts.chosen, charts.curves
+        choice = await self.app.push_screen_wait(MenuScreen("export", export_choices(panel, curves, identity)))
+        if choice is None or panel is None:
+            return
+        try:
+            path = await asyncio.to_thread(
+                write_curves, choice, panel, curves, Path.cwd(), identity=identity, marks=marks
+            )
+        except PlumblineError as error:
+            self._status.say(str(error), "error")
+        else:
+            self._status.say(f"Wrote {visible(str(path))}.")
 
     def _show_log(self) -> None:
-        if not (self._switcher.current == "log" and self._pane.display and self._pane_has_focus):
+        if not (self._panes.chosen == "log" and self._panes.display and self._pane_has_focus):
             self.action_pane("log")
-        self._tell_pane()
+        self._panes.tell()
 
     def _leave_pane(self) -> None:
         self.remove_class("-pane")
@@ -351,13 +353,15 @@ class RunScreen(Screen[None]):
         if identity is None:
             end = "last" if direction > 0 else "first"
             self._status.say(f"{self.experiment_id} is the {end} run of the list.", "warning")
-            return
+        else:
+            self._show_other(identity)
+
+    def _show_other(self, identity: str) -> None:
+        """Show another experiment on this screen."""
         self.experiment_id = identity
-        self._reader, self.facts, self._problem, self._log_chosen = None, None, None, False
-        self._log.open(None)
+        self._reader, self.facts, self._problem = None, None, None
+        self._panes.clear()
         self._charts.clear()
-        self._events.show(())
-        self._samples.show(())
         self._header.show(None)
         self._banner.tell(None)
         self._top.show([], identity)

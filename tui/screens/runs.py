@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.screen import Screen
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.data import Overview, OverviewReader
-from tui.filtering import select
 from tui.pace import Pace
+from tui.run_list import Heading, View, arranged
+from tui.screens.runs_changes import RunChanges
+from tui.screens.runs_choices import RunChoices
 from tui.standing import counts, standing
+from tui.widgets.filter_line import FilterLine
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.run_table import RunTable
+from tui.widgets.run_detail_pane import RunDetailPane
+from tui.widgets.run_table import Listing, RunTable
 from tui.widgets.status_line import StatusLine
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
+    import asyncio
+
     from engine.store.experiments import Experiment
     from tui.app import PlumblineApp
-    from tui.run_detail import Detail, DetailReader
 
 _EMPTY = """\
 No runs yet.
@@ -39,7 +43,7 @@ n  starts one from a recipe
 or in a shell:  engine launch recipes/facts/sft.yaml"""
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(RunChoices, RunChanges):
     """Home."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(table.bindings("runs"))
@@ -52,13 +56,6 @@ class RunsScreen(Screen[None]):
             super().__init__()
             self.overview, self.seconds = overview, seconds
 
-    class DetailLoaded(Message):
-        """One experiment was read, in a thread."""
-
-        def __init__(self, detail: Detail) -> None:
-            super().__init__()
-            self.detail = detail
-
     class Failed(Message):
         """The list could not be read."""
 
@@ -66,49 +63,54 @@ class RunsScreen(Screen[None]):
             super().__init__()
             self.sentence = sentence
 
-    class DetailFailed(Failed):
-        """One experiment could not be read."""
-
     def __init__(self) -> None:
         super().__init__()
         self.overview: Overview | None = None
+        self.view = View()
         self.show_archived = False
         self._reader: OverviewReader | None = None
         self._pace = Pace(self, self._begin_read)
         self._wanted: str | None = None  # to select as soon as it is in the list
-        self._detail: Detail | None = None
-        self._detail_reader: DetailReader | None = None
-        self._detail_reading: str | None = None
-        self._story_text = Content()
+        self._listed: Sequence[Experiment] = ()
+        self._lines: Sequence[Experiment | Heading] = ()
+        self._folded: set[str] = set()
+        self._waiting: list[asyncio.Future[None]] = []  # for the values of specs
         self._top = TopLine("Runs")
-        self._filter = Input(
-            placeholder="words of id, name, kind, state or tag; state:failed, -tag:old", id="filter", compact=True
-        )
-        self._count = Static(id="count", markup=False)
-        self._table = RunTable(id="runs")
+        self._filter = FilterLine()
+        self.table = RunTable(id="runs")
         self._empty = Static("reading…", id="empty", markup=False)
-        self._story = Static(id="story", markup=False)
-        self._detail_pane = VerticalScroll(self._story, id="detail")
-        self._list_pane = Vertical(self._table, self._empty, id="list")
+        self._detail = RunDetailPane(id="detail")
+        self._list_pane = Vertical(self.table, self._empty, id="list")
         self.status = StatusLine(id="status")
         self._keys = KeyBar()
 
     def compose(self) -> ComposeResult:
         yield self._top
-        with Horizontal(id="filter-line"):
-            yield Static("/", id="filter-sign", markup=False)
-            yield self._filter
-            yield self._count
+        yield self._filter
         with Horizontal(id="panes"):
             yield self._list_pane
-            yield self._detail_pane
+            yield self._detail
         yield self.status
         yield self._keys
 
     @property
     def selected(self) -> Experiment | None:
-        """The experiment that actions act on."""
-        return self._table.selected
+        """The experiment under the cursor."""
+        return self.table.selected
+
+    @property
+    def marked(self) -> tuple[Experiment, ...]:
+        """The marked experiments, also those that the filter hides."""
+        marks = self.plumbline.marks.marked
+        known = {one.id: one for one in self.overview.experiments} if self.overview and marks else {}
+        return tuple(known[identity] for identity in marks if identity in known)
+
+    @property
+    def listed(self) -> Sequence[Experiment]:
+        """The experiments that the filter leaves, in the order of the list; those of folded groups come last."""
+        shown = self.table.experiments
+        there = {one.id for one in shown}
+        return [*shown, *(one for one in self._listed if one.id not in there)]
 
     @property
     def plumbline(self) -> PlumblineApp:
@@ -130,21 +132,34 @@ class RunsScreen(Screen[None]):
     def _begin_read(self) -> None:
         if self._reader is None:
             self._reader = OverviewReader(self.plumbline.store)
-        self._read(self._reader, self.show_archived)
+        self._read(self._reader, self._sees_archived, self._needs_specs)
+
+    @property
+    def _sees_archived(self) -> bool:
+        return self.show_archived or "archived" in self.view.filter
+
+    @property
+    def _needs_specs(self) -> bool:
+        asked = bool(self._waiting) or self.view.needs_specs or self._filter.typed_in
+        filtered = "spec." in self.view.filter or "cfg." in self.view.filter
+        return asked or filtered or (self.overview is not None and self.overview.specs is not None)
 
     @work(thread=True, group="overview")
-    def _read(self, reader: OverviewReader, archived: bool) -> None:
+    def _read(self, reader: OverviewReader, archived: bool, specs: bool) -> None:
         began = time.thread_time()
         try:
-            self.post_message(self.Loaded(reader.read(archived=archived), time.thread_time() - began))
+            self.post_message(self.Loaded(reader.read(archived=archived, specs=specs), time.thread_time() - began))
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
 
     @on(Loaded)
     def _show(self, message: Loaded) -> None:
         self.overview = message.overview
+        if message.overview.specs is not None:
+            while self._waiting:
+                self._waiting.pop().set_result(None)
+        self._know()
         self._show_list()
-        self._load_detail()
         self._pace.done(message.seconds)
 
     @on(Failed)
@@ -152,47 +167,110 @@ class RunsScreen(Screen[None]):
         self.status.say(message.sentence, "error")
         self._pace.done(1.0)
 
+    async def with_specs(self) -> Overview | None:
+        """Return the overview with the values of specs in it, as soon as they are read."""
+        import asyncio
+
+        if self.plumbline.store_is_open and (self.overview is None or self.overview.specs is None):
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(told)
+            self._pace.ask(at_once=True)
+            await told
+        return self.overview
+
+    def look(self, view: View) -> None:
+        """Show the list as this view has it."""
+        before, self.view = self._sees_archived, view
+        if self._filter.text != view.filter:
+            self._filter.put(view.filter)
+        if self._sees_archived != before or (self._needs_specs and self.overview and self.overview.specs is None):
+            self._ask_at_once()
+        self._show_list()
+
+    def _ask_at_once(self) -> None:
+        if self.plumbline.store_is_open:
+            self._pace.ask(at_once=True)
+
+    def _know(self) -> None:
+        """Let the filter complete with the words that there are."""
+        from engine.store.filtering.completion import Vocabulary
+
+        if self.overview is not None and self._filter.typed_in:
+            self._filter.know(Vocabulary(self.overview.experiments, self.overview.specs))
+
     def _show_list(self) -> None:
         overview = self.overview
         if overview is None:
             return
-        chosen = select(overview.experiments, self._filter.value)
-        self._table.show(chosen, overview.tails or {}, time.time())
+        from engine.errors import InvalidInput
+        from engine.store.filtering.language import InvalidFilter
+        from engine.store.filtering.selecting import select
+
+        now, specs = time.time(), overview.specs or {}
+        error: InvalidFilter | None = None
+        try:
+            self._listed = select(overview.experiments, self.view.filter, specs, now=now)
+        except InvalidFilter as found:
+            error = found  # what the last valid one left stays
+        try:
+            lines = arranged(self._listed, self.view, specs, self._folded, now)
+        except InvalidInput as found:  # a metric that nothing here has
+            self.status.say(str(found), "warning")
+            lines = list(self._listed)
+        self._put(lines, now)
+        number, all_of_them = len(self._listed), len(overview.experiments)
+        self._filter.tell(f"{number} of {all_of_them}" if self.view.filter else "", error)
         if self._wanted is not None:
-            self._table.select(self._wanted)
-            if self._table.selected and self._table.selected.id == self._wanted:
+            self.table.select(self._wanted)
+            if self.selected is not None and self.selected.id == self._wanted:
                 self._wanted = None
-        if self._filter.value:
-            self._count.update(f"{len(chosen)} of {len(overview.experiments)}")
-        else:
-            self._count.update("")
         self._tell()
+        self._look_at_detail()
+
+    def _put(self, lines: Sequence[Experiment | Heading], now: float) -> None:
+        from tui.widgets.run_signs import signs_of
+
+        self._lines = lines
+        overview = self.overview or Overview()
+        listing = Listing(
+            lines,
+            overview.tails,
+            self.view.columns,
+            overview.specs or {},
+            signs_of(self._listed, self.plumbline.marks),
+            grouped=self.view.group != "none",
+            sort=self.view.sort,
+        )
+        self.table.show(listing, now)
+
+    def tell_marks(self) -> None:
+        """Show the marks as they are now."""
+        self._put(self._lines, time.time())
+        self._tell()
+        self._look_at_detail()
 
     def neighbour(self, identity: str, direction: int) -> str | None:
         """Put the cursor on the run after (1) or before (-1) this one, as the list is filtered, and return its id."""
-        self._table.select(identity)
-        here = self._table.selected
-        if here is None or here.id != identity:
-            return None
-        self._table.action_move(direction)
-        there = self._table.selected
-        return None if there is None or there.id == identity else there.id
+        there = self.table.neighbour(identity, direction)
+        return None if there is None else there.id
 
     def want(self, identity: str) -> None:
         """Put the cursor on this experiment as soon as it is there."""
-        self._filter.value = ""
         self._wanted = identity
-        self._show_list()
+        self.look(self.view.changed(filter=""))
 
     def _tell(self) -> None:
-        """Say how things stand: top line, title, status line, keys."""
+        """Say how things stand: top line, titles, status line, keys."""
         experiments = self.overview.experiments if self.overview else ()
-        nothing = self._table.selected is None
+        nothing = self.table.is_empty
         self.set_class(nothing, "-nothing")
         if nothing:
             self._empty.update(self._nothing_text())
         number = f"{len(experiments)} run{'s' if len(experiments) != 1 else ''}" if experiments else "runs"
-        self._list_pane.border_title = number + (", archived ones too" if self.show_archived else "")
+        archived = ", archived ones too" if self._sees_archived else ""
+        marked = len(self.marked)
+        self._list_pane.border_title = f"{number}{archived}{f', {marked} marked' if marked else ''}"
+        self._list_pane.border_subtitle = _subtitle(self.view)
         self._top.show(counts(experiments))
         self._tell_standing()
         self._keys.tell()
@@ -208,103 +286,106 @@ class RunsScreen(Screen[None]):
 
     def _tick(self) -> None:
         if self.is_current:
-            self._table.tick(time.time())
+            self.table.tick(time.time())
             self._tell_standing()
-            self._show_detail()
+            self._detail.tell()
 
     @on(RunTable.Moved)
     def _moved(self) -> None:
-        self._detail_pane.scroll_home(animate=False)
-        self._load_detail()
+        self._look_at_detail()
         self._tell()
+
+    def _look_at_detail(self) -> None:
+        self._detail.look_at(self.selected, self.plumbline.marks.baseline)
 
     def on_screen_resume(self) -> None:
         self.reload()
+        self._show_list()  # marks may have changed elsewhere
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._load_detail)
-        self.call_after_refresh(self._show_detail)
+        self.call_after_refresh(self._look_at_detail)
 
-    def _load_detail(self) -> None:
-        experiment = self.selected
-        if experiment is None or self._detail_reading is not None or not self._detail_pane.display:
-            return
-        if self._detail is None or self._detail.experiment != experiment:
-            self._detail_reading = experiment.id
-            self._read_detail(experiment.id)
-
-    @work(thread=True, group="detail")
-    def _read_detail(self, identity: str) -> None:
-        from tui.run_detail import DetailReader
-
-        if self._detail_reader is None:
-            self._detail_reader = DetailReader(self.plumbline.store)
-        try:
-            self.post_message(self.DetailLoaded(self._detail_reader.read(identity)))
-        except PlumblineError as error:
-            self.post_message(self.DetailFailed(str(error)))
-
-    @on(DetailFailed)
-    def _detail_failed(self, message: DetailFailed) -> None:
-        self._detail_reading = None
+    @on(RunDetailPane.Failed)
+    def _detail_failed(self, message: RunDetailPane.Failed) -> None:
         self.status.say(message.sentence, "error")
-
-    @on(DetailLoaded)
-    def _detail_loaded(self, message: DetailLoaded) -> None:
-        self._detail_reading, self._detail = None, message.detail
-        self._show_detail()
-        if self.selected is not None and self.selected.id != message.detail.experiment.id:
-            self._load_detail()
-
-    def _show_detail(self) -> None:
-        from tui.run_detail import detail_text
-
-        if self._detail is not None and self.selected is not None and self._detail.experiment.id == self.selected.id:
-            self._detail_pane.border_title = self._detail.experiment.id
-            text = detail_text(self._detail, time.time(), self._detail_pane.scrollable_content_region.width)
-            if text != self._story_text:
-                self._story_text = text
-                self._story.update(text)
 
     @on(RunTable.Opened)
     def action_open(self) -> None:
-        """Open the run under the cursor."""
-        if self.selected is not None:
+        """Open the run under the cursor; fold or unfold the group under it."""
+        heading = self.table.heading
+        if heading is not None:
+            self.table.action_fold(not heading.folded)
+        elif self.selected is not None:
             self.plumbline.open_run(self.selected.id)
+        else:
+            self.status.say("There is no run under the cursor. n starts one.", "warning")
+
+    @on(RunTable.Fold)
+    def _fold(self, message: RunTable.Fold) -> None:
+        (self._folded.add if message.folded else self._folded.discard)(message.key)
+        self._show_list()
+
+    @on(RunTable.SortBy)
+    def _sort_by_title(self, message: RunTable.SortBy) -> None:
+        from tui.widgets.run_columns import sort_of
+
+        key = sort_of(message.column)
+        if key is not None:
+            self.sort_by(key if key in ("id", "name", "kind", "state") else f"-{key}")
 
     def action_filter(self) -> None:
-        """Ask for the words of the filter."""
-        self.add_class("-filtering")
-        self._filter.focus()
+        """Ask for a filter."""
+        self._filter.open()
+        self._know()
+        if self.overview is not None and self.overview.specs is None:
+            self._ask_at_once()
 
-    @on(Input.Changed, "#filter")
-    def _filter_live(self) -> None:
-        self._show_list()
-        self._load_detail()
+    @on(FilterLine.Changed)
+    def _filter_live(self, message: FilterLine.Changed) -> None:
+        self.look(self.view.changed(filter=message.text))
 
-    @on(Input.Submitted, "#filter")
+    @on(FilterLine.Done)
     def _filter_done(self) -> None:
-        self.set_class(bool(self._filter.value), "-filtering")
-        self._table.focus()
+        self.table.focus()
 
-    def action_unfilter(self) -> None:
-        """Show all again; from the detail pane, go back to the list."""
-        self._filter.value = ""
-        self.remove_class("-filtering", "-detail")
-        self._table.focus()
+    def action_back_out(self) -> None:
+        """Leave the filter or the details; then give up the range, the filter, the marks, one at a time."""
+        if self._filter.typed_in or not self.table.has_focus:
+            if self._filter.typed_in:
+                self._filter.put("")
+            self.remove_class("-detail")
+            self.table.focus()
+        elif self.table.end_range():
+            self.plumbline.say("No range any more.")
+        elif self.view.filter:
+            self._filter.put("")
+        elif self.marked:
+            self.plumbline.marks.clear()
+            self.tell_marks()
 
     def action_pane(self) -> None:
         """Go to the other pane; where there is room for one, show it."""
-        if self._table.has_focus or self._filter.has_focus:
+        if self.table.has_focus or self._filter.typed_in:
             self.add_class("-detail")
-            self._load_detail()
-            self._detail_pane.focus()
+            self._look_at_detail()
+            self._detail.focus()
         else:
             self.remove_class("-detail")
-            self._table.focus()
+            self.table.focus()
 
     def action_archived(self) -> None:
         """Show archived runs too, or hide them."""
         self.show_archived = not self.show_archived
-        if self.plumbline.store_is_open:
-            self._pace.ask(at_once=True)
+        self._ask_at_once()
+
+
+def _subtitle(view: View) -> str:
+    """Return what is not as usual about a view."""
+    from engine.store.ordering import NEWEST_FIRST
+
+    arrows = {True: "↓", False: "↑"}
+    parts = [f"view {view.name}"] if view.name else []
+    parts += [f"by {view.group}"] if view.group != "none" else []
+    key = view.sort.removeprefix("-").removeprefix("last.").removeprefix("spec.")
+    parts += [f"{key} {arrows[view.sort.startswith('-')]}"] if view.sort != NEWEST_FIRST else []
+    return "  ".join(parts)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 from textual.widgets import Static
 
-from engine.telemetry.metrics import HEADLINE
+from engine.telemetry.health_observed import Act, Verdict
 from engine.telemetry.numbers import duration
+from engine.telemetry.records import Level
 from engine.telemetry.states import State
+from tui.actions import table
 from tui.run_facts import RunFacts
 from tui.safe_text import visible
 from tui.standing import SILENT_AFTER
 
 _MOST_NODES = 3  # named
+_ADVICE = {  # what a person would do about a verdict, after the key that does it
+    Act.KILL: "stops it at once.",
+    Act.INTERRUPT: "stops it with a checkpoint.",
+    Act.SAMPLES: "shows what it writes.",
+    Act.LOG: "shows the log.",
+}
+_ACTIONS = {Act.KILL: "kill", Act.INTERRUPT: "interrupt", Act.SAMPLES: "samples", Act.LOG: "log"}
+_BADNESS = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "information"}
+_SAME_RULE_STEPS = 100  # of what the trainer found itself nothing is said again so soon
 _RECENT = 50  # steps that a finding of the health rules stays in view
 News = tuple[str, str]  # "error", "warning" or "information"; one sentence
 
@@ -30,12 +38,10 @@ def news(facts: RunFacts, now: float) -> News | None:
         checkpoint = facts.last_checkpoint
         start = "from the beginning" if checkpoint is None else f"from the checkpoint of step {checkpoint}"
         return "error", f"{_sentence(reason or f'The run is {experiment.state}')} R resumes it {start}."
-    sick = _not_a_number(facts)
-    if sick is not None:
-        return "error", sick
-    found = _finding(facts)
-    if found is not None:
-        return "warning", found
+    told = health_news(facts)
+    if told:
+        more = "" if len(told) == 1 else f" 1 of {len(told)}: {key_of('events')} shows all."
+        return told[0][0], told[0][1] + more
     if reason:
         return "information", _sentence(reason)
     return None
@@ -55,20 +61,42 @@ def silence(facts: RunFacts, now: float) -> str | None:
         why = f" ({visible(' '.join(contact.message.split())).rstrip('.')})" if contact.message else ""
         words.append(f"{visible(contact.host)} {since}{why}")
     if len(words) > _MOST_NODES:
-        words[_MOST_NODES:] = [f"{len(words) - _MOST_NODES} more nodes"]
+        more = len(words) - _MOST_NODES
+        words[_MOST_NODES:] = [f"{more} more node{'s' if more > 1 else ''}"]
     return f"{', '.join(words)}, reconnecting — values below are old." if words else None
 
 
-def _not_a_number(facts: RunFacts) -> str | None:
-    """Return since which step the headline metric has no finite value, in words."""
-    name = HEADLINE.get(facts.experiment.kind, "loss")
-    curve = facts.curves.series.get(name)
-    if curve is None or not curve.value.size or math.isfinite(curve.value[-1]):
-        return None
-    finite = np.flatnonzero(np.isfinite(curve.value))
-    since = int(curve.step[finite[-1] + 1] if finite.size else curve.step[0])
-    advice = "" if facts.experiment.state.ended else " K stops it at once."
-    return f"{name} is no finite number since step {since}.{advice}"
+def health_news(facts: RunFacts) -> list[News]:
+    """Return what is wrong with the run, the worst first: what its trainer found, and what its curves and ranks say."""
+    found = _finding(facts)
+    told: list[News] = [("warning", found)] if found is not None else []
+    for verdict in facts.verdicts:
+        if not _is_told(facts, verdict):
+            told.append((_BADNESS[verdict.level], f"{visible(verdict.sentence)}{advice(verdict)}"))
+    return sorted(told, key=lambda one: ("error", "warning", "information").index(one[0]))
+
+
+def advice(verdict: Verdict) -> str:
+    """Return which key acts on a verdict, in words; empty where there is nothing to do."""
+    return "" if verdict.act is None else f" {key_of(_ACTIONS[verdict.act])} {_ADVICE[verdict.act]}"
+
+
+def key_of(action: str) -> str:
+    """Return the key of an action."""
+    entry = table.find(action)
+    return entry.key_display if entry is not None else ""
+
+
+def _is_told(facts: RunFacts, verdict: Verdict) -> bool:
+    """Whether the trainer's own rule of the same name told of it lately."""
+    step = facts.experiment.step
+    return any(
+        event.event == "health"
+        and event.data.get("rule") == verdict.rule
+        and (event.step or 0) >= step - _SAME_RULE_STEPS
+        for event in facts.events
+        if event.attempt == facts.experiment.attempts
+    )
 
 
 def _finding(facts: RunFacts) -> str | None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseScrollUp, MouseUp
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -14,6 +14,7 @@ from textual.widget import Widget
 
 from tui.canvas.frame import SERIES_INKS, Frame, Ink, changed_spans, line_ink, runs
 from tui.canvas.plot import Plot, draw
+from tui.theme import SERIES_COLORS
 
 _PARTS = {
     Ink.AXIS: "chart--axis",
@@ -24,6 +25,11 @@ _PARTS = {
     Ink.CROSSHAIR: "chart--crosshair",
     Ink.MARK: "chart--mark",
 }
+_SERIES_RULES = "\n".join(
+    f"        .chart--line-{place} {{ color: {color}; }}\n"
+    f"        .chart--band-{place} {{ color: {color.split()[0]} {25 if ' ' in color else 35}%; }}"
+    for place, color in enumerate(SERIES_COLORS)
+)
 
 
 class Chart(Widget, can_focus=True):
@@ -35,36 +41,21 @@ class Chart(Widget, can_focus=True):
         *(f"chart--band-{color}" for color in range(SERIES_INKS)),
     }
 
-    DEFAULT_CSS = """
-    Chart {
+    DEFAULT_CSS = f"""
+    Chart {{
         width: 1fr;
         height: 1fr;
-        .chart--axis { color: $foreground 25%; }
-        .chart--label { color: $foreground 55%; }
-        .chart--name { color: $foreground; text-style: bold; }
-        .chart--aside { color: $foreground 55%; }
-        .chart--notice { color: $error; text-style: bold; }
-        .chart--crosshair { color: $foreground 45%; }
-        .chart--mark { color: $warning; }
-        .chart--line-0 { color: $accent; }
-        .chart--line-1 { color: $success; }
-        .chart--line-2 { color: $warning; }
-        .chart--line-3 { color: $secondary; }
-        .chart--line-4 { color: $error; }
-        .chart--line-5 { color: $primary; }
-        .chart--line-6 { color: $foreground; }
-        .chart--line-7 { color: $foreground 60%; }
-        .chart--band-0 { color: $accent 35%; }
-        .chart--band-1 { color: $success 35%; }
-        .chart--band-2 { color: $warning 35%; }
-        .chart--band-3 { color: $secondary 35%; }
-        .chart--band-4 { color: $error 35%; }
-        .chart--band-5 { color: $primary 35%; }
-        .chart--band-6 { color: $foreground 35%; }
-        .chart--band-7 { color: $foreground 25%; }
-        &:focus .chart--axis { color: $accent 60%; }
-        &:focus .chart--name { color: $accent; }
-    }
+        .chart--axis {{ color: $foreground 25%; }}
+        .chart--label {{ color: $foreground 55%; }}
+        .chart--name {{ color: $foreground; text-style: bold; }}
+        .chart--aside {{ color: $foreground 55%; }}
+        .chart--notice {{ color: $error; text-style: bold; }}
+        .chart--crosshair {{ color: $foreground 45%; }}
+        .chart--mark {{ color: $warning; }}
+{_SERIES_RULES}
+        &:focus .chart--axis {{ color: $accent 60%; }}
+        &:focus .chart--name {{ color: $accent; text-style: $focused-title-style; }}
+    }}
     """
 
     class Picked(Message):
@@ -81,8 +72,17 @@ class Chart(Widget, can_focus=True):
             super().__init__()
             self.at, self.direction = at, direction
 
+    class Dragged(Message):
+        """The mouse was moved with its button down. share: of the width of the plot, from where it was pressed."""
+
+        def __init__(self, at: float | None, share: float, *, begins: bool) -> None:
+            super().__init__()
+            self.at, self.share, self.begins = at, share, begins
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._pressed_at: int | None = None  # the column
+        self._dragged = False
         self.frame = Frame.blank(1, 1)
         self._plot = Plot(())
         self._strips: list[Strip | None] = []  # null: to be made again
@@ -98,7 +98,25 @@ class Chart(Widget, can_focus=True):
         self._draw()
 
     def on_click(self, event: Click) -> None:
-        self.post_message(self.Picked(self._x_at(event.x), event.chain))
+        if not self._dragged:
+            self.post_message(self.Picked(self._x_at(event.x), event.chain))
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self._dragged = False
+        if event.button == 1 and self.frame.columns:
+            self._pressed_at = event.x
+            self.capture_mouse()
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        if self._pressed_at is None or (event.x == self._pressed_at and not self._dragged):
+            return
+        share = (event.x - self._pressed_at) / max(1, self.frame.columns)
+        self.post_message(self.Dragged(self._x_at(event.x), share, begins=not self._dragged))
+        self._dragged = True
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self._pressed_at = None
+        self.release_mouse()
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
         event.stop()
@@ -129,8 +147,12 @@ class Chart(Widget, can_focus=True):
             return None
         return frame.x.low + (frame.x.high - frame.x.low) * (column - frame.left + 0.5) / frame.columns
 
+    def drawn(self, width: int, height: int) -> Frame:
+        """Return what it shows in so many cells."""
+        return draw(self._plot, width, height)
+
     def _draw(self) -> None:
-        frame = draw(self._plot, self.size.width, self.size.height)
+        frame = self.drawn(self.size.width, self.size.height)
         spans = changed_spans(self.frame if self._strips else None, frame)
         self.frame = frame
         height = frame.glyphs.shape[0]

@@ -13,9 +13,9 @@ from textual.message import Message
 from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel, panels
 from engine.telemetry.smoothing import Floats
-from tui.canvas.plot import nearest_index
+from tui.canvas.plot import Plot, nearest_index
 from tui.curves import Curves, XMode
-from tui.panels import View, plot
+from tui.panels import Pointed, View, axis_name, plot
 from tui.widgets.chart import Chart
 
 _CHART_WIDTH = 36  # cells; narrower charts stand below each other
@@ -55,6 +55,8 @@ class ChartGrid(Grid):
         self._empty = ""
         self._scales: dict[str, Scale] = {}  # by the name of the panel
         self._shape = (1, 1)  # columns, rows of a page
+        self._kind = ""
+        self._grabbed: tuple[float, float] | None = None  # the window when the mouse was pressed
 
     def show(
         self,
@@ -75,11 +77,21 @@ class ChartGrid(Grid):
         """
         before = self._extent()
         self.curves, self._marks, self._targets, self._empty = curves, marks, targets, empty
-        self._panels = panels(kind, curves.series)
+        self._kind = kind
+        self._panels = self.arranged(kind, curves)
         if self.view.mode not in curves.modes():
             self.view = replace(self.view, mode=XMode.STEP, window=None, crosshair=None)
         self._keep_up(before)
         self._arrange()
+
+    def arranged(self, kind: str, curves: Curves) -> list[Panel]:
+        """Return the series of each chart, in order."""
+        return panels(kind, curves.series)
+
+    def plotted(self, panel: Panel, scale: Scale) -> Plot:
+        """Return what the chart of a panel shows."""
+        target = self._targets.get(panel[0])
+        return plot(panel, self.curves, self.view, scale, marks=self._marks, target=target, kind=self._kind)
 
     def clear(self) -> None:
         """Forget the run; smoothing and x axis stay for the next one."""
@@ -103,19 +115,43 @@ class ChartGrid(Grid):
         return [child for child in self.children if isinstance(child, Chart)]
 
     @property
-    def crossed_step(self) -> int | None:
-        """The step of the point under the crosshair."""
+    def crossed(self) -> tuple[int, float] | None:
+        """The step of the point under the crosshair, and when that was, in seconds since the epoch."""
         at, name = self.view.crosshair, self._longest()
         if at is None or name is None:
             return None
         nearest = nearest_index(self.curves.x(name, self.view.mode), at)
-        return None if nearest is None else int(self.curves.series[name].step[nearest])
+        curve = self.curves.series[name]
+        return None if nearest is None else (int(curve.step[nearest]), float(curve.time[nearest]))
+
+    @property
+    def chosen(self) -> Panel | None:
+        """The series of the chart that has the focus, else of the first one."""
+        page, focused = self._page(), self._focused() or 0
+        return page[focused] if focused < len(page) else None
+
+    @property
+    def pointed(self) -> Pointed | None:
+        """The value under the crosshair in the chosen chart, if there is a crosshair."""
+        at = self.view.crosshair
+        if self.chosen is None or at is None:
+            return None
+        name = self.chosen[0]
+        curve, nearest = self.curves.series[name], nearest_index(self.curves.x(name, self.view.mode), at)
+        return None if nearest is None else Pointed(name, int(curve.step[nearest]), float(curve.value[nearest]))
+
+    @property
+    def newest(self) -> float | None:
+        """The greatest x of the page."""
+        extent = self._extent()
+        return None if extent is None else extent[1]
 
     def next_mode(self) -> None:
-        """Let the x axis count the next thing: steps, tokens, elapsed time."""
+        """Let the x axis count the next thing: steps, tokens, samples, elapsed time, local time."""
         modes = self.curves.modes()
         mode = modes[(modes.index(self.view.mode) + 1) % len(modes)]
-        self._change(replace(self.view, mode=mode, window=None, crosshair=None), f"x axis: {mode}")
+        view = replace(self.view, mode=mode, window=None, crosshair=None)
+        self._change(view, f"x axis: {axis_name(mode, self._kind)}")
 
     def next_scale(self) -> None:
         """Change the y axis of the focused chart, or of all: linear, log, symlog, linear with outliers clipped."""
@@ -228,11 +264,30 @@ class ChartGrid(Grid):
     def _picked(self, message: Chart.Picked) -> None:
         if message.times > 1:
             self.maximise()
-        elif self.view.crosshair is not None and message.at is not None:
-            x = self._reference()
-            nearest = nearest_index(x, message.at)
-            if nearest is not None:
-                self._cross(float(x[nearest]))
+        else:
+            self._pick(message.at)
+
+    def _pick(self, at: float | None) -> None:
+        """Put the crosshair, if there is one, to the nearest point."""
+        x = self._reference()
+        nearest = None if at is None or self.view.crosshair is None else nearest_index(x, at)
+        if nearest is not None:
+            self._cross(float(x[nearest]))
+
+    @on(Chart.Dragged)
+    def _dragged(self, message: Chart.Dragged) -> None:
+        """Let a zoomed window follow the mouse; with a crosshair, that."""
+        whole = self._extent()
+        if self.view.crosshair is not None or whole is None:
+            self._pick(message.at)
+            return
+        if message.begins:
+            self._grabbed = self.view.window
+        if self._grabbed is not None:
+            low, high = self._grabbed
+            self._look_at(low - message.share * (high - low), high - low, whole)
+        elif message.begins:
+            self.post_message(self.Told("Everything is shown: the wheel or + zooms in, then the mouse drags."))
 
     @on(Chart.Turned)
     def _turned(self, message: Chart.Turned) -> None:
@@ -293,9 +348,7 @@ class ChartGrid(Grid):
                 continue
             if index < len(page):
                 panel = page[index]
-                scale = self._scales.get(panel[0], Scale.LINEAR)
-                target = self._targets.get(panel[0])
-                chart.show(plot(panel, self.curves, self.view, scale, marks=self._marks, target=target))
+                chart.show(self.plotted(panel, self._scales.get(panel[0], Scale.LINEAR)))
             else:
                 chart.show(plot((), self.curves, self.view, Scale.LINEAR, empty=self._empty))
 

@@ -35,6 +35,7 @@ class KeyBar(Widget):
         .key-bar--key { color: $footer-key-foreground; text-style: bold; }
         .key-bar--text { color: $foreground 80%; }
         .key-bar--refused { color: $foreground 35%; }
+        &:nocolor .key-bar--refused { text-style: dim; }
     }
     """
 
@@ -57,9 +58,11 @@ class KeyBar(Widget):
     def tell(self) -> None:
         """Ask again which keys mean something, and which are refused."""
         context = cast("PlumblineApp", self.app).context_of(self.screen)
+        # keys that mean something, but not to what the screen shows now
+        unlisted: frozenset[str] = getattr(self.screen, "unlisted", frozenset())
         shown: dict[str, Binding] = {}
         for _, binding, _, _ in self.screen.active_bindings.values():
-            if binding.show and binding.action not in shown:
+            if binding.show and binding.id not in unlisted and binding.action not in shown:
                 shown[binding.action] = binding
         ordered = sorted(shown.values(), key=lambda binding: table.rank(binding.id))
         entries = [(binding, _refused(binding, context)) for binding in ordered]

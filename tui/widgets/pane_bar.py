@@ -17,7 +17,7 @@ from tui.safe_text import visible
 
 
 class PaneBar(Widget):
-    """The tabs' names are the ids of actions, which also give the key of each."""
+    """The tabs' names, after a prefix, are the ids of actions, which also give the key of each."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane-bar--{part}" for part in ("rule", "key", "tab", "chosen", "note")}
     DEFAULT_CSS = """
@@ -26,7 +26,7 @@ class PaneBar(Widget):
         .pane-bar--rule { color: $foreground 25%; }
         .pane-bar--key { color: $footer-key-foreground; }
         .pane-bar--tab { color: $foreground 60%; }
-        .pane-bar--chosen { color: $foreground; text-style: bold; }
+        .pane-bar--chosen { color: $foreground; text-style: $focused-title-style; }
         .pane-bar--note { color: $foreground 60%; }
         &.-focused .pane-bar--rule { color: $accent 60%; }
         &.-focused .pane-bar--chosen { color: $accent; }
@@ -40,9 +40,9 @@ class PaneBar(Widget):
             super().__init__()
             self.name = name
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], *, prefix: str = "") -> None:
         super().__init__()
-        self._names = names
+        self._names, self._prefix = names, prefix
         self._shown: tuple[str, tuple[str, ...]] = (names[0], ())
         self._spans: list[tuple[int, int, str]] = []
 
@@ -65,7 +65,7 @@ class PaneBar(Widget):
         self._spans = []
         x = 2
         for name in self._names:
-            entry = table.find(name)
+            entry = table.find(self._prefix + name)
             key = entry.key_display if entry is not None else ""
             style = "chosen" if name == self._shown[0] else "tab"
             self._spans.append((x, x + cell_len(key) + 1 + len(name), name))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
+from engine.store.filtering.keys import LAST, SPEC
 from engine.telemetry.metrics import HEADLINE
 from engine.telemetry.numbers import duration, short
-from tui.canvas.charset import current
+from tui.canvas.charset import ASCII, current
 from tui.canvas.spark import sparkline
+from tui.cells import align
 from tui.safe_text import visible
 from tui.theme import glyph
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from engine.store.experiments import Experiment
 
 GAP = 2  # cells between columns
-_ELLIPSIS = "…"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +61,53 @@ COLUMNS = (
     Column("age", "age", 6, 6, right=True),
     Column("tags", "tags", 8, 11),
 )
-_WIDEST_NAME, _WIDEST_CURVE, _WIDEST_ID = 32, 16, 12
+FURTHER = (  # only where they are asked for
+    Column("took", "took", 6, 12, right=True),
+    Column("nodes", "nodes", 5, 13, right=True),
+    Column("parent", "parent", 8, 14),
+    Column("note", "note", 12, 15),
+)
+_NAMED = {column.key: column for column in (*COLUMNS, *FURTHER)}
+_WIDEST = {"id": 12, "step": 15, "headline": 8, "took": 8, "parent": 12}  # cells; as wide as their widest cell
+_READABLE = 20  # cells of a name
+_LESS_THAN_NAMES = 7  # rank
+_WIDEST_OTHER, _LEAST_OTHER = 14, 5  # of metrics and values of specs
+_STRETCH = (("name", 32), ("curve", 16), ("tags", 40), ("note", 60))  # share what is left, at most so many cells
 
 
-def fit(width: int, rows: Sequence[Row]) -> list[tuple[Column, int]]:
+def column_of(key: str, rank: int) -> Column:
+    """Return the column of a key: a usual one, a metric (`last.NAME`) or a value of the spec (`spec.KEY`)."""
+    known = _NAMED.get(key)
+    if known is not None:
+        return replace(known, rank=rank)
+    title = key.removeprefix(LAST) if key.startswith(LAST) else key.removeprefix(SPEC).rpartition(".")[2]
+    return Column(key, visible(title), _LEAST_OTHER, rank, right=True)
+
+
+def columns_of(keys: Sequence[str]) -> Sequence[Column]:
+    """Return the columns that were chosen, in that order, the first the last to go; of no keys, the usual ones."""
+    return [column_of(key, rank) for rank, key in enumerate(keys)] if keys else COLUMNS
+
+
+def fit(width: int, rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> list[tuple[Column, int]]:
     """Return the columns that `width` cells have room for, each with its width, in order.
 
     The headline of runs of one kind has that metric's name.
     """
-    least = {column.key: column.width for column in COLUMNS}
-    for key, most in (("id", _WIDEST_ID), ("step", 15), ("headline", 8)):
-        least[key] = min(most, max([least[key], *(cell_len(row[key].text) for row in rows)]))
-    chosen = list(COLUMNS)
+    least = {column.key: column.width for column in columns}
+    for column in columns:
+        if column.key in _WIDEST or column.key not in _NAMED:
+            most = _WIDEST.get(column.key, _WIDEST_OTHER)
+            own = 0 if column.key in _NAMED else cell_len(column.title)
+            least[column.key] = min(most, max(column.width, own, _longest(rows, column.key, most)))
+    chosen = _with_names(width, columns, least, _longest(rows, "name", _READABLE))
     while len(chosen) > 1 and sum(least[column.key] + GAP for column in chosen) - GAP > width:
         chosen.remove(max(chosen, key=lambda column: column.rank))
     spare = width - sum(least[column.key] + GAP for column in chosen) + GAP
-    for key, most in (("name", _longest(rows, "name", _WIDEST_NAME)), ("curve", _WIDEST_CURVE), ("tags", 40)):
+    for key, most in _STRETCH:
         if any(column.key == key for column in chosen):
-            more = max(0, min(spare, most - least[key]))
+            wanted = most if key == "curve" else max(least[key], _longest(rows, key, most))
+            more = max(0, min(spare, wanted - least[key]))
             least[key] += more
             spare -= more
     told = {_headline(row["kind"].text) for row in rows}
@@ -84,20 +116,45 @@ def fit(width: int, rows: Sequence[Row]) -> list[tuple[Column, int]]:
     return [(column, least[column.key]) for column in named]
 
 
+def _with_names(width: int, columns: Sequence[Column], least: Mapping[str, int], name: int) -> list[Column]:
+    """Return the columns without those that are less use than names that can be read. name: cells of the longest."""
+    chosen = list(columns)
+    wide = {**least, "name": max(least.get("name", 0), name)}
+    while sum(wide[column.key] + GAP for column in chosen) - GAP > width:
+        last = max(chosen, key=lambda column: column.rank)
+        if last.rank < _LESS_THAN_NAMES or last.key == "name":
+            break
+        chosen.remove(last)
+    return chosen
+
+
+_SORTS = {"progress": "done", "bar": "done", "headline": "latest", "age": "heard"}
+_SORTED = ("id", "name", "kind", "state", "step", "took")
+
+
+def sort_of(column: str) -> str | None:
+    """Return the key that a list is sorted by for a column (see `engine.store.ordering`); null where there is none."""
+    if column in _SORTED or column.startswith((LAST, SPEC)):
+        return column
+    return _SORTS.get(column)
+
+
+def titled(column: Column, size: int, sort: str) -> str:
+    """Return the title of a column in `size` cells, with an arrow when the list is sorted by it, if there is room."""
+    key = sort.removeprefix("-")
+    title = column.title
+    if title and key == sort_of(column.key) and cell_len(title) < size:
+        arrows = "v^" if current() is ASCII else "↓↑"
+        title += arrows[0] if sort.startswith("-") else arrows[1]
+    return align(title, size, right=column.right)
+
+
 def _headline(kind: str) -> str:
     return HEADLINE.get(kind, "loss")
 
 
 def _longest(rows: Sequence[Row], key: str, most: int) -> int:
-    return min(most, max((cell_len(row[key].text) for row in rows), default=0))
-
-
-def align(text: str, width: int, *, right: bool) -> str:
-    """Return the text in exactly `width` cells; what does not fit ends in an ellipsis."""
-    size = cell_len(text)
-    if size > width:
-        return set_cell_size(text, width - 1) + _ELLIPSIS
-    return " " * (width - size) + text if right else text + " " * (width - size)
+    return min(most, max((cell_len(row[key].text) for row in rows if key in row), default=0))
 
 
 def curve(tail: Sequence[float], columns: Sequence[tuple[Column, int]]) -> Cell:
@@ -106,15 +163,22 @@ def curve(tail: Sequence[float], columns: Sequence[tuple[Column, int]]) -> Cell:
     return Cell(sparkline(tail, width), "curve")
 
 
-def row(experiment: Experiment, now: float) -> Row:
-    """Return what the list shows of an experiment, but for its curve. now: seconds since the epoch."""
+def row(experiment: Experiment, now: float, further: Sequence[str] = (), values: Mapping[str, Any] = _NOTHING) -> Row:
+    """Return what the list shows of an experiment, but for its curve.
+
+    Args:
+        experiment: as it stands.
+        now: seconds since the epoch.
+        further: keys of columns beside the usual ones.
+        values: of its spec, by dotted key, as far as columns show some.
+    """
     charset = current()
     state = experiment.state
     total, progress = experiment.total_steps, experiment.progress
     value = experiment.last.get(_headline(experiment.kind))
     speed = experiment.last.get("tokens_per_second") if state.value == "running" else None
     filled = round(8 * min(1.0, progress)) if progress is not None else 0
-    return {
+    cells = {
         "id": Cell(experiment.id, "id"),
         "name": Cell(visible(experiment.name)),
         "kind": Cell(experiment.kind, "quiet"),
@@ -122,14 +186,45 @@ def row(experiment: Experiment, now: float) -> Row:
         "step": Cell(f"{experiment.step}/{total}" if total else str(experiment.step) if experiment.step else "–"),
         "bar": Cell(charset.bar[0] * filled + charset.bar[1] * (8 - filled) if progress is not None else "", "bar"),
         "progress": Cell(f"{math.floor(100 * progress)}%" if progress is not None else "–", "quiet"),
-        "headline": Cell(
-            short(value) if value is not None else "–", "value" if value is None or math.isfinite(value) else "bad"
-        ),
+        "headline": _measured(value),
         "curve": Cell("", "curve"),  # drawn when its width is known
         "speed": Cell(short(speed) if speed is not None else "–", "quiet"),
         "age": Cell(age(experiment, now), "quiet"),
         "tags": Cell(" ".join(visible(tag) for tag in experiment.tags), "quiet"),
     }
+    for key in further:
+        if key not in cells:
+            cells[key] = _further(experiment, key, now, values)
+    return cells
+
+
+def _measured(value: float | None) -> Cell:
+    if value is None:
+        return Cell("–", "value")
+    return Cell(short(value), "value" if math.isfinite(value) else "bad")
+
+
+def _further(experiment: Experiment, key: str, now: float, values: Mapping[str, Any]) -> Cell:
+    if key.startswith(LAST):
+        return _measured(experiment.last.get(key.removeprefix(LAST)))
+    if key.startswith(SPEC):
+        return Cell(_written(values.get(key.removeprefix(SPEC))))
+    if key == "took":
+        started = experiment.started_at
+        return Cell("–" if started is None else duration((experiment.ended_at or now) - started), "quiet")
+    if key == "nodes":
+        return Cell(str(experiment.nodes or "–"), "quiet")
+    if key == "parent":
+        return Cell(experiment.parent_id or "–", "quiet")
+    return Cell(visible(" ".join((experiment.note or "").split())), "quiet") if key == "note" else Cell("–", "quiet")
+
+
+def _written(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    if isinstance(value, list):
+        return " ".join(visible(str(item)) for item in value)
+    return short(value) if isinstance(value, float) else visible(str(value))
 
 
 def age(experiment: Experiment, now: float) -> str:

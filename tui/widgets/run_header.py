@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _STATE_RULES = "\n".join(
     f"        .header--state-{state.value} {{ color: {color}; text-style: bold; }}"
     for state, color in STATE_COLORS.items()
 )
+_COUNTED = {"eval": "question", "rag": "chunk"}  # what a step is, by kind
+_PHASES = {"generate_seconds": "gen", "score_seconds": "score", "train_seconds": "train", "sync_seconds": "sync"}
 _WISHES = {Desired.STOP: ", stopping", Desired.STOP_NOW: ", stopping now"}
 
 
@@ -53,7 +56,8 @@ def header_parts(facts: RunFacts, now: float, charset: Charset) -> list[Part]:
     wish = "" if state.ended else _WISHES.get(experiment.desired, "")
     parts = [Part(9, f"state-{state.value}", f"{glyph(state)} {state.value}{wish}")]
     if total or experiment.step:
-        parts.append(Part(8, "text", f"step {experiment.step}/{total}" if total else f"step {experiment.step}"))
+        word = _COUNTED.get(experiment.kind, "step")
+        parts.append(Part(8, "text", f"{word} {experiment.step}/{total}" if total else f"{word} {experiment.step}"))
     if experiment.progress is not None:
         parts.append(Part(3, "bar", ""))
         parts.append(Part(7, "text", f"{int(100 * experiment.progress)}%"))
@@ -70,13 +74,22 @@ def _pace(facts: RunFacts, now: float) -> list[Part]:
     eta = eta_seconds(facts)
     if eta is not None:
         parts = [Part(6, "text", f"ETA {duration(eta)}")]
-        throughput = experiment.last.get("tokens_per_second")
-        return [*parts, Part(4, "text", f"{short(throughput)} tok/s")] if throughput is not None else parts
+        throughput, mfu = experiment.last.get("tokens_per_second"), experiment.last.get("mfu")
+        parts += [Part(4, "text", f"{short(throughput)} tok/s")] if throughput is not None else []
+        parts += [Part(3, "text", f"MFU {mfu:.0%}")] if mfu is not None and math.isfinite(mfu) else []
+        return [*parts, *_phases(facts)]
     if experiment.ended_at and experiment.started_at:
         return [Part(6, "text", f"took {duration(experiment.ended_at - experiment.started_at)}")]
     if experiment.state is State.QUEUED:
         return [Part(6, "text", f"waits {duration(now - experiment.created_at)}")]
     return []
+
+
+def _phases(facts: RunFacts) -> list[Part]:
+    """Return what the parts of the last step took, if it logs that."""
+    last = facts.experiment.last
+    told = [f"{word} {short(last[name], 2)}" for name, word in _PHASES.items() if name in last]
+    return [Part(1, "quiet", f"{f' {current().separator} '.join(told)} s")] if told else []
 
 
 def _age(facts: RunFacts, now: float) -> Part:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
@@ -15,25 +16,44 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.telemetry.states import State
+from tui.cells import align
+from tui.run_list import Heading
 from tui.theme import STATE_COLORS
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
-    from tui.widgets.run_columns import Column, Row
+    from tui.run_list import Specs
+    from tui.widgets.run_columns import Cell, Column, Row
 
 _STATE_RULES = "\n".join(
     f"        .run-table--state-{state.value} {{ color: {color}; }}" for state, color in STATE_COLORS.items()
 )
+_MARGIN = 3  # cells at the left for marks, and for what folds a group
+_INKS = ("id", "text", "quiet", "value", "bad", "curve", "bar", "mark", "baseline", "pin", "heading")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the table shows."""
+
+    lines: Sequence[Experiment | Heading] = ()
+    tails: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of headline metrics, by id
+    columns: Sequence[str] = ()  # keys of those that were chosen; empty: the usual ones
+    specs: Specs = field(default_factory=dict)  # as far as columns need them
+    signs: Mapping[str, Cell] = field(default_factory=dict)  # of marks, by id
+    grouped: bool = False
+    sort: str = ""  # see `engine.store.ordering`
 
 
 class RunTable(ScrollView, can_focus=True):
-    """Any number of rows; a change costs what is in view."""
+    """Any number of lines; a change costs what is in view."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "run-table--header",
         "run-table--cursor",
         "run-table--cursor-blurred",
-        *(f"run-table--{ink}" for ink in ("id", "text", "quiet", "value", "bad", "curve", "bar")),
+        "run-table--range",
+        *(f"run-table--{ink}" for ink in _INKS),
         *(f"run-table--state-{state.value}" for state in State),
     }
     DEFAULT_CSS = f"""
@@ -43,8 +63,12 @@ class RunTable(ScrollView, can_focus=True):
         overflow-x: hidden;
         scrollbar-size-vertical: 1;
         .run-table--header {{ color: $foreground 55%; }}
-        .run-table--cursor {{ background: $block-cursor-background; text-style: bold; }}
-        .run-table--cursor-blurred {{ background: $block-cursor-blurred-background; }}
+        .run-table--cursor {{ background: $block-cursor-background; text-style: $block-cursor-text-style; }}
+        .run-table--cursor-blurred {{
+            background: $block-cursor-blurred-background;
+            text-style: $block-cursor-blurred-text-style;
+        }}
+        .run-table--range {{ background: $accent 15%; }}
         .run-table--id {{ color: $foreground; }}
         .run-table--text {{ color: $foreground 90%; }}
         .run-table--quiet {{ color: $foreground 60%; }}
@@ -52,6 +76,10 @@ class RunTable(ScrollView, can_focus=True):
         .run-table--bad {{ color: $error; }}
         .run-table--curve {{ color: $accent 75%; }}
         .run-table--bar {{ color: $primary; }}
+        .run-table--mark {{ color: $secondary; text-style: bold; }}
+        .run-table--baseline {{ color: $accent; text-style: bold; }}
+        .run-table--pin {{ color: $foreground 60%; }}
+        .run-table--heading {{ color: $foreground 80%; text-style: bold; }}
 {_STATE_RULES}
     }}
     """
@@ -62,135 +90,238 @@ class RunTable(ScrollView, can_focus=True):
         Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
         Binding("home,g", "edge(-1)", "first run", show=False),
         Binding("end,G", "edge(1)", "last run", show=False),
+        Binding("left", "fold(True)", "fold the group", show=False),
+        Binding("right", "fold(False)", "unfold the group", show=False),
     ]
 
     class Moved(Message):
-        """The cursor stands on another experiment. experiment: null when the list is empty."""
-
-        def __init__(self, experiment: Experiment | None) -> None:
-            super().__init__()
-            self.experiment = experiment
+        """The cursor stands on something else, or what it stands on changed."""
 
     class Opened(Message):
         """An experiment was clicked twice."""
 
+    class Fold(Message):
+        """A group is to be folded, or unfolded."""
+
+        def __init__(self, key: str, folded: bool) -> None:
+            super().__init__()
+            self.key, self.folded = key, folded
+
+    class SortBy(Message):
+        """The title of a column was clicked."""
+
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._experiments: Sequence[Experiment] = ()
-        self._tails: Mapping[str, Sequence[float]] = {}
+        self._listing = Listing()
+        self._keys: list[str] = []  # of the lines
         self._rows: dict[str, Row] = {}  # those in view
         self._columns: list[tuple[Column, int]] = []
         self._cursor = 0
+        self._anchor: int | None = None
         self._now = 0.0
 
     @property
     def selected(self) -> Experiment | None:
-        """The experiment under the cursor."""
-        return self._experiments[self._cursor] if self._experiments else None
+        """The experiment under the cursor; null on a heading, and when there is none."""
+        line = self._line_at(self._cursor)
+        return None if isinstance(line, Heading) else line
 
-    def show(self, experiments: Sequence[Experiment], tails: Mapping[str, Sequence[float]], now: float) -> None:
-        """Show this list; the cursor stays on its experiment, or at its place when that is gone."""
-        before = self.selected
-        ids = [experiment.id for experiment in experiments]
-        same = ids == [experiment.id for experiment in self._experiments]
-        self._experiments, self._tails, self._now = experiments, tails, now
-        if before is not None and before.id in ids:
-            self._cursor = ids.index(before.id)
+    @property
+    def heading(self) -> Heading | None:
+        """The heading under the cursor."""
+        line = self._line_at(self._cursor)
+        return line if isinstance(line, Heading) else None
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The experiments that have a line, in order."""
+        return [line for line in self._listing.lines if not isinstance(line, Heading)]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no line."""
+        return not self._keys
+
+    @property
+    def chosen_range(self) -> list[Experiment] | None:
+        """The experiments from where a range was begun to the cursor; null when none was begun."""
+        if self._anchor is None:
+            return None
+        first, last = sorted((self._anchor, self._cursor))
+        return [line for line in self._listing.lines[first : last + 1] if not isinstance(line, Heading)]
+
+    def show(self, listing: Listing, now: float) -> None:
+        """Show this; the cursor stays on its line, or at its place when that is gone. now: seconds since the epoch."""
+        before = self._line_at(self._cursor)
+        keys = [_key(line) for line in listing.lines]
+        same = keys == self._keys and listing.grouped == self._listing.grouped and listing.sort == self._listing.sort
+        under = self._keys[self._cursor] if before is not None else ""
+        signs = listing.signs != self._listing.signs
+        self._listing, self._keys, self._now = listing, keys, now
+        if under in keys:
+            self._cursor = keys.index(under)
         else:
-            self._cursor = min(self._cursor, max(0, len(ids) - 1))
+            self._cursor = min(self._cursor, max(0, len(keys) - 1))
         if not same:
-            self.virtual_size = Size(self.size.width, 1 + len(ids))
+            self._anchor = None
+            self.virtual_size = Size(self.size.width, 1 + len(keys))
             self._scroll_to_cursor()
-        self._repaint(all_of_it=not same)
-        if self.selected != before:
-            self.post_message(self.Moved(self.selected))
+        self._repaint(all_of_it=not same or signs)
+        if self._line_at(self._cursor) != before:
+            self.post_message(self.Moved())
 
     def tick(self, now: float) -> None:
         """Let the ages count on."""
         self._now = now
         self._repaint()
 
-    def select(self, identity: str) -> None:
-        """Put the cursor on an experiment, if it is in the list."""
-        for index, experiment in enumerate(self._experiments):
-            if experiment.id == identity:
-                self._go(index)
+    def select(self, key: str) -> None:
+        """Put the cursor on an experiment, by its id, or on a heading, if it is in the list."""
+        if key in self._keys:
+            self._go(self._keys.index(key))
+
+    def neighbour(self, identity: str, direction: int) -> Experiment | None:
+        """Put the cursor on the experiment after (1) or before (-1) this one, and return it; null at the end."""
+        place = self._keys.index(identity) if identity in self._keys else None
+        while place is not None and 0 <= place + direction < len(self._keys):
+            place += direction
+            if not isinstance(self._listing.lines[place], Heading):
+                self._go(place)
+                return self.selected
+        return None
+
+    def begin_range(self) -> None:
+        """Begin a range at the cursor."""
+        self._anchor = self._cursor
+        self.refresh()
+
+    def end_range(self) -> bool:
+        """Forget the range; returns whether there was one."""
+        was, self._anchor = self._anchor is not None, None
+        self.refresh()
+        return was
+
+    def _line_at(self, index: int) -> Experiment | Heading | None:
+        return self._listing.lines[index] if 0 <= index < len(self._listing.lines) else None
+
+    @property
+    def _margin(self) -> int:
+        return _MARGIN if self._listing.signs or self._listing.grouped else 0
 
     def render_line(self, y: int) -> Strip:
-        """Return the header, or the row that stands at this height."""
+        """Return the header, or the line that stands at this height."""
         width = self.scrollable_content_region.width
         if y == 0:
             return self._header(width)
-        index = y - 1 + self.scroll_offset.y
-        if index >= len(self._experiments):
+        line = self._line_at(y - 1 + self.scroll_offset.y)
+        if line is None:
             return Strip.blank(width, self.rich_style)
-        return self._line(index, width)
+        return self._drawn(y - 1 + self.scroll_offset.y, width)
 
     def _header(self, width: int) -> Strip:
-        from tui.widgets.run_columns import GAP, align
+        from tui.widgets.run_columns import GAP, titled
 
         ink = self.get_component_rich_style("run-table--header")
-        titles = (" " * GAP).join(align(column.title, size, right=column.right) for column, size in self._columns)
-        return Strip([Segment(titles, ink)]).adjust_cell_length(width, self.rich_style)
+        titles = (" " * GAP).join(titled(column, size, self._listing.sort) for column, size in self._columns)
+        return Strip([Segment(" " * self._margin + titles, ink)]).adjust_cell_length(width, self.rich_style)
 
-    def _line(self, index: int, width: int) -> Strip:
-        from tui.widgets.run_columns import GAP, align
+    def _drawn(self, index: int, width: int) -> Strip:
+        from tui.widgets.run_columns import GAP
 
-        row = self._rows.get(self._experiments[index].id)
+        line, ground = self._listing.lines[index], self._ground(index)
+        if isinstance(line, Heading):
+            return self._heading(line, ground).adjust_cell_length(width, ground)
+        row = self._rows.get(self._keys[index])
         if row is None:
             return Strip.blank(width, self.rich_style)
-        ground = self._ground(index)
         segments = []
+        if self._margin:
+            sign = self._listing.signs.get(self._keys[index])
+            text = align(sign.text if sign else "", _MARGIN)
+            segments.append(Segment(text, self._ink(sign.ink if sign else "quiet") + ground))
         for column, size in self._columns:
             cell = row[column.key]
-            ink = self.get_component_rich_style(f"run-table--{cell.ink}") + ground
-            segments += [Segment(align(cell.text, size, right=column.right), ink), Segment(" " * GAP, ground)]
+            text = align(cell.text, size, right=column.right)
+            segments += [Segment(text, self._ink(cell.ink) + ground), Segment(" " * GAP, ground)]
         return Strip(segments).adjust_cell_length(width, ground)
+
+    def _heading(self, heading: Heading, ground: Style) -> Strip:
+        from tui.widgets.run_signs import heading_cells
+
+        return Strip([Segment(cell.text, self._ink(cell.ink) + ground) for cell in heading_cells(heading)])
+
+    def _ink(self, name: str) -> Style:
+        return self.get_component_rich_style(f"run-table--{name}")
 
     def _ground(self, index: int) -> Style:
         if index != self._cursor:
-            return self.rich_style.background_style
+            if self._anchor is None or not min(self._anchor, self._cursor) <= index <= max(self._anchor, self._cursor):
+                return self.rich_style.background_style
+            style = self.get_component_rich_style("run-table--range")
+            return Style(bgcolor=style.bgcolor, underline=self.app.no_color or None)
         name = "run-table--cursor" if self.has_focus else "run-table--cursor-blurred"
         style = self.get_component_rich_style(name)
         return Style(bgcolor=style.bgcolor, bold=style.bold, reverse=self.app.no_color or None)
 
     def _repaint(self, *, all_of_it: bool = False) -> None:
         """Lay the rows in view out again, and refresh the spans that differ from what was there."""
-        from tui.widgets.run_columns import curve, fit, row
+        from tui.widgets.run_columns import columns_of, curve, fit, row
 
         if not self.is_attached or not self.size.width:
             return
         first, height = self.scroll_offset.y, self.scrollable_content_region.height
-        in_view = self._experiments[first : first + height]
+        in_view = self._listing.lines[first : first + height]
         before, columns_before = self._rows, self._columns
-        self._rows = {experiment.id: row(experiment, self._now) for experiment in in_view}
-        self._columns = fit(self.scrollable_content_region.width, list(self._rows.values()))
+        further, specs = self._listing.columns, self._listing.specs
+        self._rows = {
+            line.id: row(line, self._now, further, specs.get(line.id, {}))
+            for line in in_view
+            if not isinstance(line, Heading)
+        }
+        width = self.scrollable_content_region.width - self._margin
+        self._columns = fit(width, list(self._rows.values()), columns_of(further))
         for identity, cells in self._rows.items():
-            cells["curve"] = curve(self._tails.get(identity, ()), self._columns)
+            cells["curve"] = curve(self._listing.tails.get(identity, ()), self._columns)
         if all_of_it or self._columns != columns_before:
             self.refresh()
             return
-        for y, experiment in enumerate(in_view, start=1):
-            self._refresh_changes(y, before.get(experiment.id), self._rows[experiment.id])
+        for y, line in enumerate(in_view, start=1):
+            if isinstance(line, Heading):
+                self._refresh_span(0, y, self.scrollable_content_region.width)
+            else:
+                self._refresh_changes(y, before.get(_key(line)), self._rows[_key(line)])
 
     def _refresh_changes(self, y: int, before: Row | None, after: Row) -> None:
         from tui.widgets.run_columns import GAP
 
-        left = self.content_region.x - self.region.x
+        left = self._margin
         for column, size in self._columns:
             if before is None or before[column.key] != after[column.key]:
-                self.refresh(Region(left, y + self.content_region.y - self.region.y, size, 1))
+                self._refresh_span(left, y, size)
             left += size + GAP
 
+    def _refresh_span(self, x: int, y: int, width: int) -> None:
+        """Refresh cells of a line. y: its height in the table, as `render_line` has it."""
+        left, top = self.content_region.x - self.region.x, self.content_region.y - self.region.y
+        if 0 < y < self.scrollable_content_region.height:
+            self.refresh(Region(x + left, y + top, width, 1))
+
     def _go(self, index: int) -> None:
-        if not self._experiments:
+        if not self._keys:
             return
-        index = min(max(index, 0), len(self._experiments) - 1)
+        index = min(max(index, 0), len(self._keys) - 1)
         if index != self._cursor:
-            self._cursor = index
+            before, self._cursor = self._cursor, index
             self._scroll_to_cursor()
-            self.refresh()
-            self.post_message(self.Moved(self.selected))
+            if self._anchor is not None:
+                self.refresh()
+            for line in (before, index):
+                self._refresh_span(0, line + 1 - self.scroll_offset.y, self.scrollable_content_region.width)
+            self.post_message(self.Moved())
 
     def _scroll_to_cursor(self) -> None:
         rows = max(1, self.scrollable_content_region.height - 1)
@@ -205,7 +336,7 @@ class RunTable(ScrollView, can_focus=True):
         self._repaint(all_of_it=True)
 
     def on_resize(self, event: Resize) -> None:
-        self.virtual_size = Size(self.size.width, 1 + len(self._experiments))
+        self.virtual_size = Size(self.size.width, 1 + len(self._keys))
         self._scroll_to_cursor()
         self._repaint(all_of_it=True)
 
@@ -216,11 +347,29 @@ class RunTable(ScrollView, can_focus=True):
         self.refresh()
 
     def on_click(self, event: Click) -> None:
-        y = event.get_content_offset(self)
-        if y is not None and y.y > 0 and y.y - 1 + self.scroll_offset.y < len(self._experiments):
-            self._go(y.y - 1 + self.scroll_offset.y)
-            if event.chain == 2:
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        if offset.y == 0:
+            self._click_title(offset.x)
+            return
+        index = offset.y - 1 + self.scroll_offset.y
+        if index < len(self._keys):
+            self._go(index)
+            if self.heading is not None:
+                self.action_fold(not self.heading.folded)
+            elif event.chain == 2:
                 self.post_message(self.Opened())
+
+    def _click_title(self, x: int) -> None:
+        from tui.widgets.run_columns import GAP
+
+        left = self._margin
+        for column, size in self._columns:
+            if left <= x < left + size + GAP:
+                self.post_message(self.SortBy(column.key))
+                return
+            left += size + GAP
 
     def action_move(self, by: int) -> None:
         """Move the cursor."""
@@ -232,4 +381,20 @@ class RunTable(ScrollView, can_focus=True):
 
     def action_edge(self, direction: int) -> None:
         """Move the cursor to the first or last one."""
-        self._go(0 if direction < 0 else len(self._experiments) - 1)
+        self._go(0 if direction < 0 else len(self._keys) - 1)
+
+    def action_fold(self, folded: bool) -> None:
+        """Fold the group that the cursor stands in, or unfold it."""
+        if not self._listing.grouped:
+            return
+        place = self._cursor
+        while place >= 0 and not isinstance(self._listing.lines[place], Heading):
+            place -= 1
+        if place >= 0:
+            if folded:
+                self._go(place)
+            self.post_message(self.Fold(self._keys[place], folded))
+
+
+def _key(line: Experiment | Heading) -> str:
+    return line.key if isinstance(line, Heading) else line.id

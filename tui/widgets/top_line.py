@@ -30,7 +30,7 @@ class TopLine(Widget):
         padding: 0 1;
         background: $panel;
         .top-line--program { color: $accent; text-style: bold; }
-        .top-line--screen { color: $accent; background: $surface; text-style: bold; }
+        .top-line--screen { color: $accent; background: $surface; text-style: $focused-title-style; }
         .top-line--subject { color: $foreground; }
         .top-line--text { color: $foreground 65%; }
         .top-line--good { color: $success; }

@@ -64,6 +64,7 @@ class _Rank:
     slot: int
     pid: int
     ended: int | None = None  # exit code, or minus the signal
+    used: tuple[float, float] | None = None  # at the last heartbeat: monotonic seconds, and CPU seconds until then
 
 
 class Agent:
@@ -258,10 +259,17 @@ class Agent:
 
     def _standing(self, rank: _Rank) -> dict[str, Any]:
         found, progress = process(rank.pid), read_progress(progress_file(self._folder, rank.number))
+        percent, now = None, time.monotonic()
+        if found is not None:
+            if rank.used is not None and now > rank.used[0]:
+                percent = round(100 * (found.cpu_seconds - rank.used[1]) / (now - rank.used[0]))
+            rank.used = (now, found.cpu_seconds)
         return {
             "pid": rank.pid,
             "slot": rank.slot,
             "state": found.state if found is not None else None,
+            "cpu_percent": percent,
+            "resident_bytes": found.resident_bytes if found is not None else None,
             "step": progress.step if progress is not None else None,
             "phase": progress.phase if progress is not None else None,
             "ago": round(time.monotonic() - progress.at, 3) if progress is not None else None,

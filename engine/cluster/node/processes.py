@@ -22,6 +22,8 @@ class Process:
     parent: int
     session: int
     start: str  # as `process_start` tells it
+    cpu_seconds: float  # that it has used, all threads together
+    resident_bytes: int  # of memory, what it shares with others included
 
     @property
     def lives(self) -> bool:
@@ -36,7 +38,9 @@ def process(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].decode().split()
     except OSError:
         return None
-    return Process(pid, fields[0], int(fields[1]), int(fields[3]), fields[19])
+    seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    resident = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    return Process(pid, fields[0], int(fields[1]), int(fields[3]), fields[19], seconds, resident)
 
 
 def all_processes() -> Iterator[Process]:

@@ -25,7 +25,7 @@ from engine.data.facts.preferences import preferences
 from engine.data.facts.prompts import prompts
 from engine.data.facts.questions import Question, questions
 from engine.data.facts.world import FactWorld, Passage
-from engine.errors import Refused
+from engine.data.writing import as_lines, write_files
 
 
 def write(world: FactWorld, folder: Path) -> None:
@@ -37,29 +37,17 @@ def write(world: FactWorld, folder: Path) -> None:
     asked = questions(world)
     texts = {
         "world.json": json.dumps(_world(world), ensure_ascii=False, indent=1) + "\n",
-        "corpus.jsonl": _lines(map(_passage, world.passages)),
-        "sft.jsonl": _lines(map(_exercise, training_exercises(world))),
-        "sft-eval.jsonl": _lines(map(_exercise, evaluation_exercises(world))),
-        "questions.jsonl": _lines(map(_question, asked)),
+        "corpus.jsonl": as_lines(map(_passage, world.passages)),
+        "sft.jsonl": as_lines(map(_exercise, training_exercises(world))),
+        "sft-eval.jsonl": as_lines(map(_exercise, evaluation_exercises(world))),
+        "questions.jsonl": as_lines(map(_question, asked)),
         "qrels.txt": "".join(f"{one.id} 0 {one.passage.id} 1\n" for one in asked if one.fact.stated),
-        "preferences.jsonl": _lines(_preferences(world, "train")),
-        "preferences-eval.jsonl": _lines(_preferences(world, "eval")),
-        "prompts.jsonl": _lines(map(_prompt, prompts(world, "train"))),
-        "prompts-eval.jsonl": _lines(map(_prompt, prompts(world, "eval"))),
+        "preferences.jsonl": as_lines(_preferences(world, "train")),
+        "preferences-eval.jsonl": as_lines(_preferences(world, "eval")),
+        "prompts.jsonl": as_lines(map(_prompt, prompts(world, "train"))),
+        "prompts-eval.jsonl": as_lines(map(_prompt, prompts(world, "eval"))),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            # A run that reads the files of the same world meanwhile sees whole files only.
-            temporary = folder / f".tmp-{name}"
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            temporary.replace(folder / name)
-    except OSError as error:
-        raise Refused(f"cannot be written: {error.strerror}.", where=str(error.filename or folder)) from error
-
-
-def _lines(rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_files(folder, texts)
 
 
 def _world(world: FactWorld) -> dict[str, Any]:

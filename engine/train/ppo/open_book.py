@@ -16,7 +16,7 @@ from engine.errors import PlumblineError
 from engine.generate.grounding import Evidence, GroundedPrompt, Grounding, grounded_prompts
 from engine.job.runtime import Runtime
 from engine.rag.records import Passage
-from engine.rag.search import Mode
+from engine.rag.search import Fusion, Mode
 from engine.spec.fields import LARGEST
 from engine.spec.ppo import PromptData, Retrieval
 
@@ -24,7 +24,7 @@ from engine.spec.ppo import PromptData, Retrieval
 class Retriever(Protocol):
     """An open index."""
 
-    def search(self, queries: Sequence[str], k: int, *, mode: Mode) -> Sequence[Sequence[Passage]]:
+    def search(self, queries: Sequence[str], k: int, *, mode: Mode, fusion: Fusion) -> Sequence[Sequence[Passage]]:
         """Return the at most k best passages for each query, the best first."""
 
 
@@ -103,7 +103,8 @@ def _searched(
         return []
     try:
         index = opening(retrieval)
-        found = index.search([prompt.text for prompt in prompts], retrieval.passages, mode=retrieval.mode)
+        texts = [prompt.text for prompt in prompts]
+        found = index.search(texts, retrieval.passages, mode=retrieval.mode, fusion=retrieval.fusion)
     except PlumblineError as error:  # raised on every rank, so that none waits for another
         return error
     return [[Evidence(one.chunk.text, one.title, one.chunk.id) for one in passages] for passages in found]

@@ -51,11 +51,11 @@ class Index:
     """Finds the passages that share a name with the question, none about even ones where `finds_all` is false."""
 
     def __init__(self, *, finds_all: bool = True, words: int = 0) -> None:
-        self.asked: list[tuple[int, int, str]] = []
+        self.asked: list[tuple[int, int, str, str]] = []
         self._finds_all, self._more = finds_all, " long" * words
 
-    def search(self, queries: Sequence[str], k: int, *, mode: str) -> list[list[Passage]]:
-        self.asked.append((len(queries), k, mode))
+    def search(self, queries: Sequence[str], k: int, *, mode: str, fusion: str) -> list[list[Passage]]:
+        self.asked.append((len(queries), k, mode, fusion))
         found = []
         for query in queries:
             name = next(name for name in reversed(NAMES) if name in query)
@@ -134,8 +134,8 @@ def test_the_policy_reads_the_passages_before_the_question_and_the_question_stay
     data: PromptData, tokenizer: Any
 ) -> None:
     index = Index()
-    prompt = opened(data, tokenizer, index, passages=2, mode="lexical").prompts[5]
-    assert index.asked == [(len(NAMES), 2, "lexical")]
+    prompt = opened(data, tokenizer, index, passages=2, mode="hybrid", fusion="scores").prompts[5]
+    assert index.asked == [(len(NAMES), 2, "hybrid", "scores")]
     assert prompt.passages == ("Name5 was born in Zelt.", "The town is small.")
     assert prompt.text == "Where was Name5 born?" == prompt.messages[-1].content
     read = "<|bos|><|user|> Name5 was born in Zelt.\nThe town is small.\nWhere was Name5 born?<|assistant|>"

@@ -10,10 +10,12 @@ import pytest
 
 from engine.store.attempts import Contact
 from engine.store.experiments import Experiment
+from engine.telemetry.health_observed import Act, Verdict
+from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World
 from tui.canvas.charset import UNICODE
-from tui.curves import Curve, Curves
+from tui.curves import Curves
 from tui.run_facts import RunFacts, RunReader
 from tui.widgets.banner import news
 from tui.widgets.run_header import eta_seconds, header_parts
@@ -81,9 +83,13 @@ def test_the_banner_tells_what_matters_most_first(facts: RunFacts) -> None:
     assert news(failed, now) == ("error", "rank 1 exited with code 1. R resumes it from the checkpoint of step 40.")
     bare = changed(failed, events=(), reason=None)
     assert news(bare, now) == ("error", "The run is failed. R resumes it from the beginning.")
-    nan = Curve.of([1] * 4, [1, 2, 3, 4], [0.0] * 4, [1.0, math.nan, math.inf, math.nan])
-    sick = changed(facts, curves=Curves({"loss": nan}))
-    assert news(sick, now) == ("error", "loss is no finite number since step 2. K stops it at once.")
+    spikes = Verdict("gradient_spikes", Level.WARNING, "Spikes.", 3, "", Act.INTERRUPT)
+    lost = Verdict("not_finite", Level.ERROR, f"{HOSTILE} is no finite number.", 2, "", Act.KILL)
+    one = changed(facts, verdicts=[spikes])
+    assert news(one, now) == ("warning", "Spikes. I stops it with a checkpoint.")
+    level, sentence = news(changed(facts, verdicts=[lost, spikes]), now) or ("", "")
+    assert level == "error" and sentence.isprintable()
+    assert sentence.endswith("is no finite number. K stops it at once. 1 of 2: ! shows all.")
     waits = changed(facts, state=State.QUEUED, reason="waits for 8 slots")
     assert news(waits, now) == ("information", "waits for 8 slots.")
 

@@ -1,0 +1,1 @@
+"""Published question files, turned into rows that training and evaluation read."""

@@ -1,0 +1,323 @@
+"""The Compare screen over a real database, driven by keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.store import bookkeeping, votes
+from engine.telemetry.records import MetricsRecord
+from engine.telemetry.states import State
+from tests.report.world import fill
+from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
+from tui.app import PlumblineApp
+from tui.screens.compare import CompareScreen
+from tui.screens.run import RunScreen
+from tui.screens.runs import RunsScreen
+from tui.widgets.chart import Chart
+from tui.widgets.compare_samples import CompareSamples
+from tui.widgets.status_line import StatusLine
+
+PROMPT = "The bridge opened in 1937.\nWhen did the bridge open?"
+
+
+@pytest.fixture
+def pair(world: World) -> tuple[str, str]:
+    """Two PPO runs with curves and samples of two checkpoints."""
+    ids = world.add_ppo("first", kl_target=3.0), world.add_ppo("second", kl_target=6.0)
+    for number, identity in enumerate(ids):
+        world.begin(identity)
+        metrics = [
+            MetricsRecord(
+                0.0 + step, 1, step, {"score": step / 40 + number, "kl": step / 10 * (number + 1), "entropy": 1.0}
+            )
+            for step in range(1, 41)
+        ]
+        world.ingest(identity, "metrics.jsonl", metrics)
+        for step in (20, 40):
+            world.sample(identity, step, PROMPT, "It opened in 1937.", "in 1937")
+            second = "It opened in 1937." if number == 0 else "It opened in 1937. He sang."
+            world.sample(identity, step, f"{PROMPT} Tell more.", second)
+        world.end(identity, State.SUCCEEDED)
+    return ids
+
+
+def compare(app: PlumblineApp, *ids: str) -> CompareScreen:
+    screen = app.screen
+    assert isinstance(screen, CompareScreen)
+    return screen
+
+
+def driven(
+    world: World,
+    ids: tuple[str, ...],
+    scenario: Callable[[Pilot[None]], Awaitable[None]],
+    size: tuple[int, int] = (120, 40),
+    **more: bool,
+) -> None:
+    """Go to the screen with these runs marked, and then the scenario."""
+    app = world.app(**more)
+
+    async def whole(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.store_is_open)
+        app.marks.mark(ids)
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await scenario(pilot)
+
+    drive(app, whole, size)
+
+
+def said(pilot: Pilot[None]) -> str:
+    return pilot.app.screen.query_one(StatusLine).sentence
+
+
+def samples(pilot: Pilot[None]) -> CompareSamples:
+    return pilot.app.screen.query_one(CompareSamples)
+
+
+def test_without_marks_the_keys_that_mark_are_named_and_the_parent_is_offered(world: World) -> None:
+    parent = world.add("parent")
+    child = world.add("child", lr=2e-3, parent_id=parent)
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        app = pilot.app
+        assert isinstance(app, PlumblineApp)
+        await until(pilot, lambda: getattr(app.get_default_screen(), "selected", None) is not None)
+        await pilot.press("3")
+        await shows(
+            pilot, "Fewer than two runs are marked", "space", "baseline", f"compares {child} with its parent {parent}"
+        )
+        await pilot.press("enter", "d")
+        await shows(pilot, "train.lr", "0.001", "0.002", "1 of ")
+        assert app.marks.baseline == parent and app.marks.letter(child) == "B"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen))
+
+    drive(world.app(), scenario)
+
+
+def test_curves_lie_over_each_other_and_the_crosshair_tells_exact_values_of_all(
+    world: World, pair: tuple[str, str]
+) -> None:
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "A ● ppo-0001", "B ◆ ppo-0002", "score  ●A 1  ◆B 2", "kl  ●A 4  ◆B 8", "baseline")
+        await pilot.press("i", "left")
+        await shows(pilot, "crosshair at step 39", "0.975  step 39", "1.975  step 39")
+        await pilot.press("right", "x", "full_stop", "v", "plus", "minus", "0")
+        await shows(pilot, "smoothing 0.8")
+        await pilot.press("enter")
+        await until(pilot, lambda: sum(chart.display for chart in pilot.app.screen.query(Chart)) <= 2)
+        await pilot.press("escape", "p")
+        await shows(pilot, "score against KL", "●A 1 at 4", "◆B 2 at 8", "nats/sequence", "2  KL 8")
+        await pilot.press("left", "left")
+        await shows(pilot, "marks at step 38", "1.95  KL 7.6")
+        await pilot.press("w")
+        await until(pilot, lambda: "s goes there" in said(pilot))
+
+    driven(world, pair, scenario)
+
+
+def test_specs_and_metrics_are_held_against_the_baseline(world: World, pair: tuple[str, str]) -> None:
+    async def scenario(pilot: Pilot[None]) -> None:
+        await pilot.press("d")
+        await shows(pilot, "ppo.kl_target", "3", "6", "keys differ", "A ppo-0001  3", "B ppo-0002  6")
+        shown = screen_text(pilot.app.screen)
+        assert "train.lr" not in shown
+        await pilot.press("equals_sign")
+        await shows(pilot, "seed", "model.path")
+        await pilot.press("m")
+        await shows(pilot, "score", "+1", "+100%", "▲ better", "kl", "worse than A")
+        await pilot.press("tab", "b")
+        await until(pilot, lambda: "ppo-0002 is the baseline" in said(pilot))
+        await shows(pilot, "A ● ppo-0002", "▼ worse")
+
+    driven(world, pair, scenario)
+
+
+def test_samples_stand_side_by_side_with_what_no_passage_supports(world: World, pair: tuple[str, str]) -> None:
+    async def scenario(pilot: Pilot[None]) -> None:
+        await pilot.press("s")
+        await shows(
+            pilot, "prompt 1 of 2", "The bridge opened in 1937.", "A ● ppo-0001 step 40 (2 of 2)", "reference: in 1937"
+        )
+        await pilot.press("down")
+        await shows(pilot, "prompt 2 of 2", "{He sang.}", "1 unsupported")
+        await pilot.press("left")
+        await shows(pilot, "B ◆ ppo-0002 step 20 (1 of 2)", "prompt 2 of 2")
+        await pilot.press("left")
+        await until(pilot, lambda: "first checkpoint" in said(pilot))
+        await pilot.press("f")
+        await shows(pilot, "None of 2 answers is worse")
+        await pilot.press("escape", "J")
+        await shows(pilot, "ppo-0001 step 20 (1 of 2)", "ppo-0001 step 40 (2 of 2)")
+
+    driven(world, pair, scenario)
+
+
+def test_votes_are_blind_kept_and_counted_and_a_later_one_takes_the_place_of_the_first(
+    world: World, pair: tuple[str, str]
+) -> None:
+    one, other = (pair[0], 40), (pair[1], 40)
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await pilot.press("s")
+        await shows(pilot, "prompt 1 of 2", "no votes yet")
+        await pilot.press("h")
+        await shows(pilot, "left: hidden", "right: hidden")
+        shown = screen_text(pilot.app.screen)
+        assert "step 40" not in shown and "exact" not in shown and "reference: in 1937" in shown
+        seen = samples(pilot).browser.seen
+        assert seen is not None
+        liked = (pair[seen[0][0][0]], seen[0][0][1])
+        await pilot.press("A", "0")
+        await until(pilot, lambda: votes.tally(world.store, one, other).votes == 2)
+        assert votes.votes(world.store, one, other)[votes.digest(PROMPT)] == liked
+        assert votes.tally(world.store, one, other).blind == 2
+        await pilot.press("h", "up", "B")
+        await until(pilot, lambda: votes.votes(world.store, one, other)[votes.digest(PROMPT)] == other)
+        await shows(pilot, "A 0 · tie 1 · B 1 (1 blind)", "Your vote is kept: B ppo-0002 step 40")
+
+    driven(world, pair, scenario)
+
+
+def test_read_only_keeps_no_vote(world: World, pair: tuple[str, str]) -> None:
+    async def scenario(pilot: Pilot[None]) -> None:
+        await pilot.press("s")
+        await shows(pilot, "prompt 1 of 2")
+        for key in ("A", "B", "0"):
+            pilot.app.screen.query_one(StatusLine).silence()
+            await pilot.press(key)
+            await until(pilot, lambda: "Read-only" in said(pilot))
+
+    driven(world, pair, scenario, readonly=True)
+    assert votes.tally(world.store, (pair[0], 40), (pair[1], 40)).votes == 0
+
+
+def test_what_a_tab_shows_is_written_into_the_working_folder(world: World, pair: tuple[str, str]) -> None:
+    folder = world.store.path.parent
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "score  ●A 1")
+        for tab, key in (("c", "c"), ("c", "s"), ("d", "m"), ("s", "j")):
+            pilot.app.screen.query_one(StatusLine).silence()
+            await pilot.press(tab)
+            if tab == "s":
+                await shows(pilot, "prompt 1 of 2")
+            await pilot.press("e")
+            await shows(pilot, "export")
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen) and "Wrote" in said(pilot))
+        await pilot.press("a")
+        await shows(pilot, "None of these runs is an evaluation")
+
+    driven(world, pair, scenario)
+    stem = "-".join(pair)
+    read = {path.name: path.read_text() for path in folder.iterdir() if path.name.startswith(stem)}
+    assert set(read) == {
+        *(f"{stem}-curves.csv", f"{stem}-curves.svg", f"{stem}-spec.md", f"{stem}-samples.json"),
+    }
+    assert len(read[f"{stem}-curves.csv"].splitlines()) == 81 and "<svg" in read[f"{stem}-curves.svg"]
+    assert len(json.loads(read[f"{stem}-samples.json"])["pairs"]) == 2
+
+
+def test_runs_follow_and_leave_and_open(world: World, pair: tuple[str, str]) -> None:
+    third = world.add_ppo("third")
+    world.begin(third)
+    world.train(third, range(1, 11), score=0.5)
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        app = pilot.app
+        assert isinstance(app, PlumblineApp)
+        await shows(pilot, "C ▲ ppo-0003", "● running", "▲C 0.5")
+        world.train(third, range(11, 12), score=0.75)
+        await shows(pilot, "▲C 0.75")
+        await pilot.press("tab", "down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+        await pilot.press("3")
+        await shows(pilot, "C ▲ ppo-0003")
+        await pilot.press("space")
+        await until(pilot, lambda: "ppo-0003" not in screen_text(app.screen))
+        bookkeeping.archive(world.store, pair[0])
+        bookkeeping.delete(world.store, pair[0])
+        await shows(pilot, "Fewer than two runs")
+
+    driven(world, (*pair, third), scenario)
+
+
+def test_evaluations_begin_with_their_answers_and_what_changed(
+    world: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    filled = fill(tmp_path_factory.mktemp("filled"), 20, ("sft", "ppo", "ppo+retrieval"))
+    app = PlumblineApp(Path(filled.store.path))
+    ids = [filled.ids[f"facts-eval-{name}"] for name in ("sft", "ppo", "ppo-retrieval")]
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.store_is_open)
+        app.marks.mark(ids)
+        await pilot.press("3")
+        await shows(pilot, "outcomes: 20 questions", "A eval-0001", "hallucinated", "from A eval-0001 to B eval-0002")
+        await shows(pilot, "McNemar", "now abstained", "was hallucinated")
+        await pilot.press("J")
+        await shows(pilot, "from A eval-0001 to C eval-0003")
+        await pilot.press("s")
+        await shows(pilot, "prompt 1 of 20", "A ● eval-0001 step 20", "C ▲ eval-0003", "correct")
+        await pilot.press("f")
+        await until(pilot, lambda: samples(pilot).browser.regressions)
+        assert all(one.is_regression for one in samples(pilot).browser.shown)
+
+    drive(app, scenario)
+    filled.store.close()
+
+
+def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
+    ids = world.add(HOSTILE), world.add("other")
+    for identity in ids:
+        world.begin(identity)
+        world.train(identity, range(1, 5))
+        world.sample(identity, 4, f"{HOSTILE}\n{HOSTILE}?", HOSTILE, HOSTILE)
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "[red]gone[/red]")
+        for tab in ("d", "m", "s"):
+            await pilot.press(tab)
+            await pilot.pause(0.1)
+            shown = screen_text(pilot.app.screen)
+            assert all(line.isprintable() for line in shown.splitlines()), repr(shown)
+        await shows(pilot, "‹202E›", "prompt 1 of 1")
+
+    driven(world, ids, scenario)
+
+
+def test_every_tab_fits_where_it_is_narrow_and_low_and_where_it_is_large(world: World, pair: tuple[str, str]) -> None:
+    tabs = {"c": "score", "p": "against", "d": "kl_target", "m": "better", "s": "bridge", "a": "None"}
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "A ●", "B ◆", "score")
+        for size in ((60, 15), (240, 70)):
+            await pilot.resize_terminal(*size)
+            for tab, told in tabs.items():
+                await pilot.press(tab)
+                await shows(pilot, "A ●", "B ◆", told)
+
+    driven(world, pair, scenario, (80, 24))
+
+
+def test_ascii_and_no_colour_say_the_same(world: World, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLUMBLINE_ASCII", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "A * ppo-0001", "B o ppo-0002")
+        await pilot.press("m")
+        await shows(pilot, "+ better")
+        await pilot.press("s")
+        await shows(pilot, "prompt 1 of 2")
+        await pilot.press("down")
+        await shows(pilot, "{He sang.}")
+
+    driven(world, pair, scenario)

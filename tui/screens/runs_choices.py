@@ -1,0 +1,219 @@
+"""How the list of runs is looked at, as a person chooses it from menus: order, groups, columns, saved views."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.screen import Screen
+
+from engine.errors import PlumblineError
+from engine.store.filtering.keys import LAST, SPEC
+from engine.store.ordering import NEWEST_FIRST
+from tui.actions.action import key_name
+from tui.run_list import GROUPS, View
+from tui.screens.menu import Choice, MenuScreen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tui.app import PlumblineApp
+    from tui.data import Overview
+
+_ORDERS = (  # key, text, note
+    (NEWEST_FIRST, "created", "newest first"),
+    ("-heard", "last heard of", "newest first"),
+    ("-latest", "latest value of the headline metric", "highest first"),
+    ("-done", "share done", "highest first"),
+    ("-took", "time taken", "longest first"),
+    ("-priority", "priority", "highest first"),
+    ("state", "state", "queued first"),
+    ("kind", "kind", "a to z"),
+    ("name", "name", "a to z"),
+)
+_GROUPS = {
+    "none": "one list",
+    "kind": "kind",
+    "pipeline": "pipeline, by launch",
+    "data": "data it was made from",
+    "state": "state",
+    "tag": "first tag",
+    "parent": "parent it was cloned from",
+}
+assert _GROUPS.keys() == GROUPS.keys()
+_SAVE, _PLAIN = "save:", "plain:"  # answers of the menu of views that are no view
+
+
+class RunChoices(Screen[None]):
+    """A part of the Runs screen."""
+
+    view: View
+    overview: Overview | None
+
+    @property
+    def plumbline(self) -> PlumblineApp:
+        """The app, by its own type."""
+        raise NotImplementedError
+
+    def look(self, view: View) -> None:
+        """Show the list as this view has it."""
+        raise NotImplementedError
+
+    async def with_specs(self) -> Overview | None:
+        """Return the overview with the values of specs in it, as soon as they are read."""
+        raise NotImplementedError
+
+    @work
+    async def action_sort(self) -> None:
+        """Choose the order; the one that holds turns round."""
+        overview = self.overview
+        now = self.view.sort
+        choices = [_order(key, str(place), text, note, now) for place, (key, text, note) in enumerate(_ORDERS, start=1)]
+        for metric in _metrics(overview):
+            choices.append(_order(f"-{LAST}{metric}", "", metric, "highest first", now))
+        told = "The order that holds, chosen again, turns round."
+        chosen = await self.app.push_screen_wait(MenuScreen("sort by", choices, told=told))
+        if chosen is not None:
+            self.sort_by(chosen)
+
+    def sort_by(self, key: str) -> None:
+        """Sort by a key (see `engine.store.ordering`); by the one that holds, the other way round."""
+        if key.removeprefix("-") == self.view.sort.removeprefix("-"):
+            key = self.view.sort.removeprefix("-") if self.view.sort.startswith("-") else f"-{self.view.sort}"
+        self.look(self.view.changed(sort=key))
+
+    @work
+    async def action_group(self) -> None:
+        """Choose the groups."""
+        choices = [
+            Choice(group, text, str(place), current=group == self.view.group)
+            for place, (group, text) in enumerate(_GROUPS.items())
+        ]
+        chosen = await self.app.push_screen_wait(MenuScreen("group by", choices))
+        if chosen is not None:
+            self.look(self.view.changed(group=chosen))
+
+    @work
+    async def action_columns(self) -> None:
+        """Choose the columns."""
+        from tui.screens.checklist import ChecklistScreen
+        from tui.widgets.run_columns import COLUMNS, FURTHER
+
+        overview = await self.with_specs()
+        usual = [column.key for column in COLUMNS]
+        ticked = self.view.columns or tuple(usual)
+        titles = {column.key: _TITLES.get(column.key, column.title) for column in (*COLUMNS, *FURTHER)}
+        known: dict[str, tuple[str, str]] = {key: (title, "") for key, title in titles.items()}
+        known |= {f"{LAST}{metric}": (metric, "last value") for metric in _metrics(overview)}
+        known |= {f"{SPEC}{key}": (key, "spec") for key in _spec_keys(overview)}
+        keys = dict.fromkeys([*ticked, *known])
+        choices = [Choice(key, *_text(known, key), current=key in ticked) for key in keys]
+        chosen = await self.app.push_screen_wait(ChecklistScreen("columns", choices, usual=usual))
+        if chosen is not None:
+            self.look(self.view.changed(columns=() if list(chosen) == usual else chosen))
+
+    @work
+    async def action_views(self) -> None:
+        """Go to a saved view, save this one, or delete one."""
+        saved = dict(self.overview.views) if self.overview else {}
+        views = [View.read(name, document) for name, document in saved.items()]
+        choices = [
+            Choice(f"={view.name}", view.name, str(place) if place < 10 else "", _summary(view), view == self.view)
+            for place, view in enumerate(views, start=1)
+        ]
+        choices.append(Choice(_PLAIN, "all runs, newest first", "0", current=self.view == View()))
+        refused = "Read-only: this window saves nothing." if self.plumbline.readonly else None
+        choices.append(Choice(_SAVE, "save this view…", "s", _summary(self.view), refused=refused))
+        hint = f"{key_name('enter')} choose{'   del delete' if views else ''}   esc close"
+        chosen = await self.app.push_screen_wait(MenuScreen("views", choices, hint=hint, others=("delete",)))
+        if chosen == _PLAIN:
+            self.look(View())
+        elif chosen == _SAVE:
+            await self._save_view(list(saved))
+        elif chosen is not None and chosen.startswith("="):
+            self.look(View.read(chosen[1:], saved[chosen[1:]]))
+        elif chosen is not None and chosen.startswith("delete:=") and not self.plumbline.readonly:
+            await self._forget_view(chosen.removeprefix("delete:="))
+
+    async def _save_view(self, names: Sequence[str]) -> None:
+        from engine.store import views
+        from tui.screens.ask import AskScreen
+
+        told = f"Saved are {_summary(self.view)}."
+        name = await self.app.push_screen_wait(
+            AskScreen(
+                "save this view as",
+                value=self.view.name,
+                told=told,
+                suggestions=names,
+                refusal=lambda line: None if line else "A view needs a name.",
+            )
+        )
+        if name is not None:
+            try:
+                await asyncio.to_thread(views.save, self.plumbline.store, name, self.view.document())
+            except PlumblineError as error:
+                self.plumbline.say(str(error), "error")
+                return
+            self.look(View.read(name, self.view.document()))
+            self.plumbline.say(f"The view {name} is saved; w goes there.")
+
+    async def _forget_view(self, name: str) -> None:
+        from engine.store import views
+
+        try:
+            await asyncio.to_thread(views.forget, self.plumbline.store, name)
+        except PlumblineError as error:
+            self.plumbline.say(str(error), "error")
+        else:
+            self.plumbline.say(f"The view {name} is deleted.")
+
+
+_TITLES = {  # of columns whose own titles are too short to choose by
+    "name": "name",
+    "kind": "kind",
+    "note": "note",
+    "bar": "progress bar",
+    "progress": "share done",
+    "headline": "latest value of the headline metric",
+    "curve": "its recent curve",
+    "speed": "tokens a second",
+    "age": "time since it was heard of, or ended",
+    "took": "time taken",
+    "nodes": "number of nodes",
+}
+
+
+def _order(key: str, digit: str, text: str, note: str, now: str) -> Choice:
+    current = key.removeprefix("-") == now.removeprefix("-")
+    turned = {"newest first": "oldest first", "highest first": "lowest first", "longest first": "shortest first"}
+    other = {**turned, "a to z": "z to a", "queued first": "queued last"}
+    return Choice(key, text, digit, other[note] if current and key != now else note, current)
+
+
+def _text(known: dict[str, tuple[str, str]], key: str) -> tuple[str, str, str]:
+    text, note = known.get(key, (key, "nothing has it now"))
+    return text, "", note
+
+
+def _metrics(overview: Overview | None) -> list[str]:
+    from engine.store.filtering.completion import Vocabulary
+
+    return Vocabulary(overview.experiments).metrics() if overview else []
+
+
+def _spec_keys(overview: Overview | None) -> list[str]:
+    from engine.store.filtering.completion import Vocabulary
+
+    keys = Vocabulary(overview.experiments, overview.specs).spec_keys() if overview else []
+    return [key for key in keys if key not in _TITLES]
+
+
+def _summary(view: View) -> str:
+    """Return in a few words what a view does."""
+    parts = [view.filter or "all runs"]
+    parts += [f"by {view.group}"] if view.group != "none" else []
+    parts += [f"sorted by {view.sort}"] if view.sort != NEWEST_FIRST else []
+    parts += [f"{len(view.columns)} columns"] if view.columns else []
+    return ", ".join(parts)
