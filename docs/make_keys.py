@@ -27,8 +27,8 @@ TITLES = {
 _HEAD = """\
 # Keys
 
-Made by `python docs/make_keys.py` from the table that drives key bar, help (`?`) and palette (`:`) too. What touches the
-world asks first, and says what it costs. With `--readonly` what touches the world or the database is refused.
+Made by `python docs/make_keys.py` from the table that drives key bar, help (`?`) and palette (`:`) too. What touches
+the world asks first, and says what it costs. With `--readonly` what touches the world or the database is refused.
 
 Keys of your own: lines of `ID: KEY` in `~/.config/plumbline/keys.yaml`, or in the file that `--keys` names, such as
 `kill: ctrl+k` or `filter: slash,f`. A key that would mean two things on one screen is refused.

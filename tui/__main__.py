@@ -8,8 +8,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import ExitCode, PlumblineError
+
+if TYPE_CHECKING:
+    from tui.notices.wishes import Wishes
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,6 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keys", type=Path, metavar="FILE", help="keys of your own (default: ~/.config/plumbline/keys.yaml)"
     )
+    parser.add_argument(
+        "--notify",
+        type=Path,
+        metavar="FILE",
+        help="what to be told of, and how (default: ~/.config/plumbline/notify.yaml)",
+    )
     parser.add_argument("--demo", action="store_true", help="look round in generated experiments; nothing runs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of a fault")
     parser.add_argument("--version", action="store_true", help="print the version")
@@ -45,6 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         return ExitCode.USAGE
     _bind_keys(arguments.keys)
+    wishes = _wishes(arguments.notify, usual=not arguments.demo)
     from tui.app import PlumblineApp
     from tui.showcase.opening import IdleIntents, generated_experiments
 
@@ -57,6 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
             readonly=arguments.readonly,
             debug=arguments.debug,
             intents=IdleIntents(database) if generated else None,
+            wishes=wishes,
         )
         app.run()
         return app.return_code or ExitCode.DONE
@@ -68,6 +80,15 @@ def _bind_keys(named: Path | None) -> None:
 
     if named is not None or keymap.usual_file().is_file():
         keymap.apply(named or keymap.usual_file())
+
+
+def _wishes(named: Path | None, *, usual: bool) -> Wishes | None:
+    """Return what the file says that was named, or the usual one if it is there and asked for."""
+    from tui.notices import wishes
+    from tui.own_files import own_file
+
+    file = named or own_file("notify.yaml")
+    return wishes.read(file) if named is not None or (usual and file.is_file()) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -26,6 +26,9 @@ from tui.canvas.charset import ASCII, current
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
 from tui.marks import Marks
+from tui.notices.telling import Teller, WebhookFailed
+from tui.notices.watching import Noticed
+from tui.notices.wishes import Wishes
 from tui.places import place
 from tui.plain_output import AsciiOnly
 from tui.safe_text import visible
@@ -70,8 +73,12 @@ class PlumblineApp(App[None]):
         readonly: bool = False,
         debug: bool = False,
         intents: Intents | None = None,
+        wishes: Wishes | None = None,
     ) -> None:
-        """experiment: id, prefix or name to open at once. intents: what acts on the world, by default the real one."""
+        """experiment: id, prefix or name to open at once. intents: what acts on the world, by default the real one.
+
+        wishes: what is worth a notice, by default what failed or is lost.
+        """
         super().__init__()
         self.register_theme(theme.DARK)
         self.register_theme(theme.LIGHT)
@@ -89,6 +96,7 @@ class PlumblineApp(App[None]):
         self._places: dict[str, Screen[Any]] = {}
         self._shown_last: str | None = None  # the experiment
         self._watcher = StoreWatcher(self, database)
+        self._teller = Teller(self, wishes or Wishes())
 
     @property
     def store(self) -> Store:
@@ -134,6 +142,7 @@ class PlumblineApp(App[None]):
         self.call_after_refresh(self._watcher.start)
 
     def on_unmount(self) -> None:
+        self._teller.stop()
         self._watcher.stop()
 
     @on(Resize)
@@ -147,13 +156,24 @@ class PlumblineApp(App[None]):
     @on(StoreOpened)
     def _store_opened(self, message: StoreOpened) -> None:
         self._store = message.store
+        self._teller.follow(message.store)
         self._follow()
         if self._first is not None:
             self._open_first(self._first)
 
     @on(StoreChanged)
     def _store_changed(self) -> None:
+        self._teller.wake()
         self._follow()
+
+    @on(Noticed)
+    def _noticed(self, message: Noticed) -> None:
+        for notice in self._teller.tell(message.notices):
+            self.say(notice.sentence, "information" if notice.event == "succeeded" else "warning")
+
+    @on(WebhookFailed)
+    def _webhook_failed(self, message: WebhookFailed) -> None:
+        self.say(message.sentence, "warning")
 
     def _follow(self) -> None:
         shown: Screen[Any] = self.screen

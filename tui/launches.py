@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from engine.dispatch.survey import Machine, Survey, SurveyReader
     from engine.spec.models import AnySpec
     from engine.store.inputs import Input
+
+
+_SURVEY_LASTS = 2.0  # seconds; while one types a plan is made often
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class Launcher:
         self._lock = threading.Lock()
         self._records: Records | None = None
         self._readers: tuple[SurveyReader, Durations] | None = None
+        self._survey: Survey | None = None  # the last one
 
     def plan(self, request: Request) -> Plan:
         """Return the checked plan of a launch.
@@ -235,13 +240,13 @@ class Launcher:
             return None
         if self._readers is None:
             self._readers = SurveyReader(records.store()), Durations(records.store())
-        return self._readers[0].read()
+        if self._survey is None or time.time() - self._survey.at > _SURVEY_LASTS:
+            self._survey = self._readers[0].read()
+        return self._survey
 
     def _outlook(
         self, records: Records, ready: Ready, grounds: Grounds, priority: int
     ) -> tuple[Outlook | None, Survey | None]:
-        from dataclasses import replace
-
         from engine.dispatch.outlook import outlook
 
         survey = self._surveyed(records)

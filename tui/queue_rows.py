@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("turn", "turn", 6, right=True, needed=False),
     Column("id", "id", 0),
-    Column("name", "name", 4, least=14),
+    Column("name", "name", 3, least=14),
     Column("state", "state", 2),
     Column("done", "done", 5, right=True, needed=False),
-    Column("left", "left", 3, right=True, needed=False),
+    Column("left", "left", 4, right=True, needed=False),
     Column("priority", "prio", 7, right=True, needed=False),
     Column("why", "where, or why not yet", 1, least=34),
 )

@@ -59,11 +59,11 @@ def app_of(pilot: Pilot[None]) -> PlumblineApp:
 async def edit(pilot: Pilot[None], key: str, text: str) -> None:
     """Type a value into a field."""
     form = form_of(pilot)
-    form._folded.clear()
-    form._show()
-    form._form.select(key)
+    form.form._folded.clear()
+    form.form.refresh_fields()
+    form.form.table.select(key)
     await pilot.press("enter")
-    await until(pilot, lambda: form._editing is not None)
+    await until(pilot, lambda: form.form.is_editing)
     await pilot.press(*text, "enter")
 
 
@@ -79,7 +79,7 @@ async def plans(pilot: Pilot[None], *texts: str) -> None:
     form = form_of(pilot)
     await until(
         pilot,
-        lambda: all(text in "\n".join(line.plain for _, line in form._plan_text._lines) for text in texts),
+        lambda: all(text in "\n".join(line.plain for _, line in form.plan_text._lines) for text in texts),
     )
 
 
@@ -281,7 +281,7 @@ def test_what_an_earlier_run_is_to_make_is_waited_for_and_kept_as_lineage_when_i
         world.end(parent, State.SUCCEEDED)
         await edit(pilot, "seed", "7")
         await plans(pilot, "is no reward model", "--force")
-        form_of(pilot)._form.select("rewards.rule.kind")
+        form_of(pilot).form.table.select("rewards.rule.kind")
         await pilot.press("right")
         await plans(pilot, "${facts-sft.model}, made by sft-0001", "the spec is valid", "a rank", "the most to")
         await pilot.press("ctrl+j", "y")

@@ -7,8 +7,8 @@ from textual.pilot import Pilot
 
 from engine.telemetry.states import State
 from tests.tui.world import World, drive, screen_text, shows, until
-from tui.plain_output import in_ascii
 from tui.places import PLACES
+from tui.plain_output import in_ascii
 from tui.screens.help import HelpScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.recipes import RecipesScreen

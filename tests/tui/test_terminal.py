@@ -74,17 +74,32 @@ def test_in_a_real_terminal_one_sees_filters_asks_and_leaves(world: World, termi
     terminal.start(f"{command}; echo left with $?; sleep 100")
     terminal.wait_for("plumbline", "sft-0003", "42/100", "● running")
     terminal.press("/")
-    terminal.wait_for("words of id, name")
+    terminal.wait_for("tab complete")
     terminal.press("bet")
     terminal.wait_for("1 of 3")
     terminal.press("Enter")
     terminal.wait_for("? help")
     terminal.press("?")
-    terminal.wait_for("keys", "filter by id, name")
+    terminal.wait_for("keys", "filter by words")
     terminal.press("Escape")
     time.sleep(0.3)
     terminal.press("q")
     terminal.wait_for("3 runs go on", "left with 0")
+
+
+def test_generated_experiments_open_without_a_cluster_and_are_gone_afterwards(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = f"TMPDIR={shlex.quote(str(scratch))} {shlex.join([*PLUMBLINE, '--demo'])}"
+    terminal.start(f"{command}; echo left with $?; sleep 100")
+    terminal.wait_for("17 runs", "● running", "kl-6")
+    assert len(list(scratch.iterdir())) == 1
+    terminal.press("q")
+    terminal.wait_for("left with 0")
+    assert "go on" not in terminal.screen()
+    assert not list(scratch.iterdir())
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

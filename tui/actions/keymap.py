@@ -8,14 +8,14 @@ The ids stand in docs/keys.md. A file that is wrong is refused whole: half a key
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.errors import InvalidInput, NotFound
+from engine.errors import InvalidInput
 from tui.actions import table
 from tui.actions.action import Action, key_name
+from tui.own_files import own_file, read_mapping
 
 _ALONE = ("log", "launch", "recipes")  # scopes in which the keys of a run mean nothing
 _ADVICE = "docs/keys.md lists the ids of all actions."
@@ -23,8 +23,7 @@ _ADVICE = "docs/keys.md lists the ids of all actions."
 
 def usual_file() -> Path:
     """Return where the file is looked for unless another one is named."""
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home).expanduser() / "plumbline" / "keys.yaml"
+    return own_file("keys.yaml")
 
 
 def read(file: Path) -> Mapping[str, str]:
@@ -34,20 +33,7 @@ def read(file: Path) -> Mapping[str, str]:
         NotFound: if there is no such file.
         InvalidInput: if it is no mapping of action ids to keys.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        found = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFound("there is no such file of keys.", where=str(file)) from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        problem = str(error).partition("\n")[0]
-        raise InvalidInput(f"cannot be read: {problem}.", hint=_ADVICE, where=str(file)) from error
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise InvalidInput("must have lines of ACTION: KEY.", hint=_ADVICE, where=str(file))
+    found = read_mapping(file, holds="keys", lines="ACTION: KEY", advice=_ADVICE)
     for identity, keys in found.items():
         if not isinstance(keys, str) or not all(key.strip() for key in keys.split(",")):
             raise InvalidInput(f"{identity}: {keys!r} is no key.", hint='Quote digits and signs: "7".', where=str(file))

@@ -14,7 +14,7 @@ from engine.spec.fields import Section
 from tui.form.fields import Field, complete, fields_of
 from tui.form.launch_fields import LaunchFields
 from tui.form.values import yaml_of
-from tui.launches import Launcher, PipelinePlan, Plan, Request
+from tui.launches import Request
 
 if TYPE_CHECKING:
     from engine.dispatch.cloning import Clone
@@ -37,12 +37,8 @@ class Draft(ABC):
         """Yield the fields of the spec."""
 
     @abstractmethod
-    def faults(self) -> dict[str, str]:
-        """Return what is wrong with the spec itself, by key, as far as that is of one key."""
-
-    @abstractmethod
-    def plan(self, launcher: Launcher) -> Plan | PipelinePlan:
-        """Return the checked plan; for threads. Raises PlumblineError with what is wrong."""
+    def faults(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return what is wrong with the spec with these settings, by key; changes nothing, so that a thread may ask."""
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -141,17 +137,13 @@ class SpecDraft(Draft):
         now = complete(self._section, written(self._document, self.settings).values)
         return fields_of(self._section, now, self._base, is_top=True)
 
-    def faults(self) -> dict[str, str]:
+    def faults(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return what is wrong with the spec, by key."""
         from engine.spec.loading import faults_of
 
-        found = broken(self._document, self.settings)
-        document = written(self._document, {key: text for key, text in self.settings.items() if key not in found})
+        found = broken(self._document, settings)
+        document = written(self._document, {key: text for key, text in settings.items() if key not in found})
         return found | {fault.key: fault.sentences for fault in faults_of(document)[1]}
-
-    def plan(self, launcher: Launcher) -> Plan:
-        """Return the checked plan."""
-        return launcher.plan(self.request())
 
     def request(self) -> Request:
         """Return what is asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from engine.spec.pipeline import load_pipeline
 from tui.form.draft import Draft, broken, written
 from tui.form.fields import Field, Shape, complete, fields_of
 from tui.form.launch_fields import LaunchFields
-from tui.launches import Launcher, PipelinePlan, Request
+from tui.launches import Request
 
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
@@ -56,21 +56,17 @@ class PipelineDraft(Draft):
         self.skipped.discard(field.key.removeprefix(_LAUNCHED))
         super().reset(field)
 
-    def faults(self) -> dict[str, str]:
+    def faults(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return what is wrong with settings, by key."""
         found: dict[str, str] = {}
         for name, document in self._documents.items():
-            faulty = broken(document, self._of(name))
+            faulty = broken(document, _below(settings, name))
             found |= {f"{name}.{key}": sentence for key, sentence in faulty.items()}
         try:
-            load_pipeline(self.path, [f"{key}={text}" for key, text in self.settings.items() if key not in found])
+            load_pipeline(self.path, [f"{key}={text}" for key, text in settings.items() if key not in found])
         except InvalidInput as error:
             found |= dict(_SETTING.findall(str(error)))
         return found
-
-    def plan(self, launcher: Launcher) -> PipelinePlan:
-        """Return the checked plan."""
-        return launcher.plan_pipeline(self.request())
 
     def request(self) -> Request:
         """Return what is asked for."""
@@ -105,7 +101,7 @@ class PipelineDraft(Draft):
             yield Field(f"{_LAUNCHED}{stage.name}", "launch it", 1, Shape.TRUTH, about, value=is_launched, base=True)
             section = SPEC_TYPES[stage.spec.kind]
             before: Any = self._documents[stage.name]
-            now = written(before, self._of(stage.name))
+            now = written(before, _below(self.settings, stage.name))
             yield from fields_of(
                 section,
                 complete(section, now.values),
@@ -122,7 +118,8 @@ class PipelineDraft(Draft):
             return f"{stage.spec.kind}, not launched: an earlier run stands for it"
         return stage.spec.kind + (f", after {listing(stage.parents, 'and')}" if stage.parents else "")
 
-    def _of(self, stage: str) -> dict[str, str]:
-        """Return the settings of one stage, by its own keys."""
-        prefix = f"{stage}."
-        return {key.removeprefix(prefix): text for key, text in self.settings.items() if key.startswith(prefix)}
+
+def _below(settings: Mapping[str, str], stage: str) -> dict[str, str]:
+    """Return the settings of one stage, by its own keys."""
+    prefix = f"{stage}."
+    return {key.removeprefix(prefix): text for key, text in settings.items() if key.startswith(prefix)}

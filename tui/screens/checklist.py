@@ -42,7 +42,10 @@ class ChecklistScreen(ModalScreen[tuple[str, ...] | None]):
         border: none;
         background: $surface;
         scrollbar-size-vertical: 1;
-        &>.option-list--option-highlighted { background: $block-cursor-background; text-style: $block-cursor-text-style; }
+        &>.option-list--option-highlighted {
+            background: $block-cursor-background;
+            text-style: $block-cursor-text-style;
+        }
         &:focus { border: none; background-tint: $foreground 0%; }
     }
     """

@@ -65,7 +65,10 @@ class MenuScreen(ModalScreen[str | None]):
         border: none;
         background: $surface;
         scrollbar-size-vertical: 1;
-        &>.option-list--option-highlighted { background: $block-cursor-background; text-style: $block-cursor-text-style; }
+        &>.option-list--option-highlighted {
+            background: $block-cursor-background;
+            text-style: $block-cursor-text-style;
+        }
         &:focus { border: none; background-tint: $foreground 0%; }
     }
     MenuScreen #told { width: 100%; height: auto; color: $foreground 65%; }
@@ -82,13 +85,14 @@ class MenuScreen(ModalScreen[str | None]):
         title: str,
         choices: Sequence[Choice],
         *,
-        hint: str = f"{key_name('enter')} choose   esc close",
+        hint: str | None = None,
         told: str = "",
         others: Sequence[str] = (),
     ) -> None:
-        """hint: on the lower edge. told: a sentence above the choices. others: keys beside those of the choices."""
+        """hint: on the lower edge, if not the usual one. told: a sentence above. others: keys beside the choices'."""
         super().__init__()
-        self._title, self._hint, self._told, self._others = title, hint, told, tuple(others)
+        self._title, self._told, self._others = title, told, tuple(others)
+        self._hint = f"{key_name('enter')} choose   esc close" if hint is None else hint
         self._choices = tuple(choices)
         self._list = OptionList(*(Option(text) for text in menu_lines(self._choices)), compact=True, markup=False)
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from engine.store.database import Store
+from tui.showcase import machines
 from tui.showcase.history import Clock, History
 from tui.showcase.opening import DATABASE
 from tui.showcase.story import Live, fill
@@ -46,8 +47,8 @@ def go_on(history: History, live: list[Live], pause: float = 1.0) -> None:
                 continue
             history.clock.now = time.time()
             history.train(one.attempt, one.attempt.step + one.stride, one.answers, stride=one.stride)
-            history.clock.now = time.time()
-            history.hear(one.attempt)
+        history.clock.now = time.time()
+        machines.hear(history, [one.attempt for one in live])
     history.store.close()
 
 

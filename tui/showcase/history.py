@@ -130,13 +130,6 @@ class History:
         record = EventRecord(self.clock.now, attempt.number, name, message, level, step, data)
         self._ingest(attempt.identity, EVENTS_FILE, [record])
 
-    def hear(self, attempt: Attempt, *, silent: Mapping[str, tuple[float, str]] | None = None) -> None:
-        """Hear its nodes now. silent: for how many seconds a host was not heard, and why."""
-        for index, host in enumerate(attempt.hosts):
-            seconds, message = (silent or {}).get(host, (1.0, None))
-            heard = self.clock.now - seconds
-            attempts.hear(self.store, attempt.identity, attempt.number, index, host, heard_at=heard, message=message)
-
     def end(self, attempt: Attempt, state: State, reason: str | None = None, code: int = 0) -> None:
         """Let it end."""
         attempts.transition(self.store, attempt.identity, attempt.number, state, reason=reason, exit_code=code)

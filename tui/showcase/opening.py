@@ -8,10 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import Refused
 from tui.intents import Intents
 from tui.launches import Launcher, PipelinePlan, Plan
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 DATABASE = "experiments.db"
 
@@ -30,6 +34,10 @@ class IdleIntents(Intents):
     def __init__(self, database: Path) -> None:
         super().__init__(database, wake=lambda path: None)
         self.launcher = IdleLauncher(database, self._wake)
+
+    def live(self, store: Store) -> int:
+        """Return 0: nothing goes on when the program is left."""
+        return 0
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from engine.store import events, experiments
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
+from tui.showcase import machines
 from tui.showcase.answers import Habit, evaluation, samples
 from tui.showcase.courses import Embedding, FineTuning, Policy, Preferences
 from tui.showcase.history import Attempt, History
@@ -211,14 +212,15 @@ def _what_runs(history: History, now: float, tuned: str, judge: str) -> list[Liv
     history.train(building, 98 * large.stride // 2, stride=large.stride // 2)
 
     clock.now = now - 300
-    history.add(_sft("longer-context", lr=4e-5, steps=3000, data="faithdial-v3"), parent_id=tuned)
+    longer = history.add(_sft("longer-context", lr=4e-5, steps=3000, data="faithdial-v3"), parent_id=tuned)
+    experiments.set_state(store, longer, State.QUEUED, reason="waits for its turn, after ppo-0005")
     waits = history.add(
         _ppo("kl-6-seed-1", target=6.0, lr=2e-6, steps=800), tags=("sweep-kl",), parent_id=higher, taken=taken
     )
     experiments.set_state(store, waits, State.QUEUED, reason=f"needs 4 nodes, 2 are free; after {higher}")
-    clock.now = now
-    for attempt in (policy, building):
-        history.hear(attempt)
+    for minutes in range(40, -1, -1):
+        clock.now = now - 60 * minutes
+        machines.hear(history, (policy, building), sample=True)
     return [Live(policy, 1, lambda step: samples(AFTER, step / 400)), Live(building, large.stride // 20)]
 
 

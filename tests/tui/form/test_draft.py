@@ -77,12 +77,12 @@ def test_the_launch_has_fields_of_its_own(folder: Path) -> None:
 def test_faults_are_of_the_fields_that_they_are_of(folder: Path) -> None:
     draft = draft_of("sft.yaml")
     put(draft, train__lr="-1", train__batch_size="many", data__train="[a")
-    faults = draft.faults()
+    faults = draft.faults(draft.settings)
     assert "train.lr must be a number (above 0); it is -1." in faults["train.lr"]
     assert "whole number" in faults["train.batch_size"]
     assert field(draft, "train.batch_size").value == "many"
     put(draft, train__lr="1", train__batch_size="4", train__zero_stage="0", train__offload_optimizer="true")
-    assert "needs zero_stage 1, 2 or 3" in " ".join(draft.faults().values())
+    assert "needs zero_stage 1, 2 or 3" in " ".join(draft.faults(draft.settings).values())
 
 
 def test_text_that_is_no_yaml_is_a_fault_of_its_field_and_stands_there(folder: Path) -> None:
@@ -90,7 +90,7 @@ def test_text_that_is_no_yaml_is_a_fault_of_its_field_and_stands_there(folder: P
     put(draft, data__train="x")
     draft.settings["train.lr"] = "[1,"
     draft._fields = None
-    assert "not valid YAML" in draft.faults()["train.lr"]
+    assert "not valid YAML" in draft.faults(draft.settings)["train.lr"]
     assert field(draft, "train.lr").value == "[1,"
 
 
@@ -121,9 +121,9 @@ def test_a_pipeline_has_the_fields_of_its_stages_and_which_are_launched(folder: 
     assert draft.request().command() == (
         "engine launch two.yaml --set sft.train.lr=3e-3 --set again.train.steps=6 --skip sft"
     )
-    assert draft.faults() == {} and "not launched" in field(draft, "sft").note
+    assert draft.faults(draft.settings) == {} and "not launched" in field(draft, "sft").note
     put(draft, again__train__steps="no")
-    assert "whole number" in draft.faults()["again.train.steps"]
+    assert "whole number" in draft.faults(draft.settings)["again.train.steps"]
     draft.reset(field(draft, "--skip sft"))
     assert draft.request().skip == ()
 
