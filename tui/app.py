@@ -18,10 +18,9 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from engine.errors import PlumblineError
-from engine.telemetry.states import State
 from tui import theme
 from tui.actions import table
-from tui.actions.action import Action, Context
+from tui.actions.action import Context
 from tui.canvas.charset import ASCII, current
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
 
 
 _ASCII = (AsciiOnly(),)
@@ -286,74 +284,16 @@ class PlumblineApp(App[None]):
     @work
     async def action_stop(self, now: bool) -> None:
         """Stop a run, or all that are marked, when that is confirmed."""
-        entry = table.find("kill" if now else "interrupt")
-        if self.context.marked:
-            await self._stop_several(self.context.marked, entry, now=now)
-            return
-        experiment = self.context.experiment
-        if experiment is None:
-            return
-        risk = await asyncio.to_thread(self.intents.risk, self.store, experiment.id) if now else None
-        waiting = experiment.state is State.QUEUED
-        if waiting:
-            cost = "It has not started yet: no step is lost."
-        elif risk is not None:
-            cost = str(risk)
-        else:
-            cost = "It stops at the end of the step it is in and writes a checkpoint: no step is lost."
-        verb = "Kill" if now and not waiting else "Stop"
-        if await self._confirmed(verb, experiment, cost, entry):
-            await self._act(self.intents.stop, experiment.id, now=now, done=f"{experiment.id} is being stopped.")
+        from tui.stopping import stop
+
+        await stop(self, now=now)
 
     @work
     async def action_resume(self) -> None:
         """Begin a new attempt, when that is confirmed."""
-        experiment = self.context.experiment
-        if experiment is None:
-            return
-        checkpoint = (await asyncio.to_thread(self.intents.risk, self.store, experiment.id)).checkpoint
-        start = (
-            "from the beginning: it has no checkpoint"
-            if checkpoint is None
-            else f"from the checkpoint of step {checkpoint}"
-        )
-        if await self._confirmed("Resume", experiment, f"A new attempt starts {start}.", table.find("resume")):
-            await self._act(self.intents.resume, experiment.id, done=f"{experiment.id} is queued again.")
+        from tui.stopping import resume
 
-    async def _stop_several(self, marked: Sequence[Experiment], entry: Action | None, *, now: bool) -> None:
-        from tui.screens.confirm import ConfirmScreen
-        from tui.several import cost_of_stopping, stop_all, stoppable_of
-
-        chosen = stoppable_of(marked, now=now)
-        number = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
-        cost = await asyncio.to_thread(cost_of_stopping, self.intents, self.store, chosen, marked, now=now)
-        verb = "Kill" if now else "Stop"
-        command = entry.twin(self.context, self.named_database) if entry else None
-        screen = ConfirmScreen(f"{verb} {number}?", verb=verb, cost=cost, command=command)
-        if await self.push_screen_wait(screen) is True:
-            try:
-                await asyncio.to_thread(stop_all, self.intents, self.store, chosen, now=now)
-            except PlumblineError as error:
-                self.say(str(error), "error")
-            else:
-                self.say(f"{number} {'is' if len(chosen) == 1 else 'are'} being stopped.")
-
-    async def _confirmed(self, verb: str, experiment: Experiment, cost: str, entry: Action | None) -> bool:
-        from tui.screens.confirm import ConfirmScreen
-
-        name = "" if experiment.name == experiment.id else f" ({visible(experiment.name)})"
-        command = entry.twin(self.context, self.named_database) if entry else None
-        screen = ConfirmScreen(f"{verb} {experiment.id}{name}?", verb=verb, cost=cost, command=command)
-        answer: bool | None = await self.push_screen_wait(screen)
-        return answer is True
-
-    async def _act(self, intent: Callable[..., None], *arguments: object, done: str, **named: object) -> None:
-        try:
-            await asyncio.to_thread(intent, self.store, *arguments, **named)
-        except PlumblineError as error:
-            self.say(str(error), "error")
-        else:
-            self.say(done)
+        await resume(self)
 
     @work
     async def action_new(self) -> None:

@@ -157,7 +157,10 @@ def _memory(memory: MemoryPlan) -> Iterator[Line]:
     large = {name: size for name, size in known.items() if size >= _SMALL * memory.total}
     rest = memory.total - sum(large.values())
     peak = f"the most to {memory.peak.phase}: " if len(memory.phases) > 1 else ""
-    yield _line("", peak + " + ".join(f"{in_words(size)} {name}" for name, size in [*large.items(), ("other", rest)]))
+    if large:
+        yield _line(
+            "", peak + " + ".join(f"{in_words(size)} {name}" for name, size in [*large.items(), ("other", rest)])
+        )
     if memory.host:
         yield _line("host memory", f"{in_words(memory.host)} a node")
 

@@ -42,6 +42,7 @@ def read(file: Path) -> Wishes:
         NotFound: if there is no such file.
         InvalidInput: if something in it is wrong.
     """
+
     def wrong(problem: str) -> InvalidInput:
         return InvalidInput(problem, hint=_ADVICE, where=str(file))
 

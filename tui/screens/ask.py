@@ -50,7 +50,7 @@ class AskScreen(ModalScreen[str | None]):
         suggestions: Sequence[str] = (),
         refusal: Callable[[str], str | None] | None = None,
     ) -> None:
-        """told: above the line. suggestions: for its last word, completed by →. refusal: why a line won't do, or null."""
+        """told: above the line. suggestions: for its last word (→). refusal: why a line is wrong, or null."""
         super().__init__()
         self._title, self._told, self._refusal_of = title, told, refusal
         suggester = _LastWord(suggestions) if suggestions else None

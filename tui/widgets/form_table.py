@@ -64,7 +64,7 @@ class FormTable(RowTable):
         if not self._keys or "value" not in sizes or not 0 < y < self.size.height:
             return None
         x = 1 + sizes["label"] + _GAP
-        return x, y, max(8, self.size.width - x - 1)
+        return x, y, max(8, 1 + self.scrollable_content_region.width - x)
 
 
 def row(field: Field, faults: Mapping[str, str], *, folded: bool) -> Row:
