@@ -24,6 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 import tui.data  # noqa: E402
+from engine.data.facts.files import write as write_facts  # noqa: E402
+from engine.data.facts.world import FactWorld  # noqa: E402
 from tui.app import PlumblineApp  # noqa: E402
 from tui.intents import Intents  # noqa: E402
 from tui.showcase.__main__ import write  # noqa: E402
@@ -36,7 +38,7 @@ POLICIES = ("slash", *"kind:ppo -state:queued", "enter", "ctrl+a", "G", "b", "3"
 PICTURES: dict[str, tuple[tuple[int, int], str | None, Keys, str]] = {
     # name: size, experiment to open, keys, what stands on the screen when it is ready
     "runs": ((120, 36), None, ("down", "down", "down"), "last metrics"),
-    "runs-grouped": ((120, 36), None, ("O", "down", "enter"), "ppo"),
+    "runs-grouped": ((120, 36), None, ("O", "down", "enter", "down", "down", "down"), "by kind"),
     "run": ((120, 40), "kl-6", (), "following"),
     "run-narrow": ((80, 24), "kl-6", (), "pgdn"),
     "compare": ((120, 40), None, POLICIES, "curves"),
@@ -110,6 +112,9 @@ def main() -> None:
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     os.chdir(REPOSITORY)
+    data = Path("demo/facts")
+    if not data.exists():
+        write_facts(FactWorld(0), data)  # what the recipe of the form takes
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write(folder, NOW)[0].store.close()
