@@ -8,6 +8,7 @@ import numpy as np
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from tui import theme
 from tui.canvas.plot import Line, Plot
 from tui.widgets.chart import Chart
 
@@ -19,6 +20,9 @@ class OneChart(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.register_theme(theme.DARK)
+        self.register_theme(theme.LIGHT)
+        self.theme = theme.DARK.name
         self.chart = Chart()
 
     def compose(self) -> ComposeResult:
@@ -63,7 +67,7 @@ def test_the_focused_chart_is_marked_at_once_and_colours_follow_the_theme() -> N
         pilot.app.set_focus(None)
         await pilot.pause()
         assert axis_color() == idle
-        pilot.app.theme = "textual-light"
+        pilot.app.theme = theme.LIGHT.name
         await pilot.pause()
         assert axis_color() != idle
 
