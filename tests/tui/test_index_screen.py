@@ -74,8 +74,7 @@ def test_two_marked_indexes_answer_side_by_side_and_what_is_hostile_is_only_show
         await shows(pilot, "2 indexes")
         await pilot.press("space", "space", "slash", *"river", "enter")
         await shows(pilot, "A rag-0002  towers", "B rag-0001  rivers", "The Rhine is a river", "corpus.jsonl:1")
-        text = screen_text(pilot.app.screen)
-        assert "[red]gone[/red]" in text and "‹202E›" in text
+        await shows(pilot, "[red]gone[/red]", "‹202E›")
         await pilot.press("minus", "minus", "minus", "minus", "v", "v")
         await shows(pilot, "mode lexical", "1 passage")
         await until(

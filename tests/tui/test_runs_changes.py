@@ -97,6 +97,7 @@ def test_tags_and_notes_are_asked_for_and_change_all_marked(world: World) -> Non
         await home(pilot)
         await until(pilot, lambda: experiments.get(world.store, one).note == "good")
         assert experiments.get(world.store, two).note is None
+        await shows(pilot, "note      good")  # the details beside the list have read it, too
         await pilot.press("m")
         await shows(pilot, "note on sft-0001", "good")
         await pilot.press("escape", "z", "z")
