@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,7 +14,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker
@@ -28,6 +27,7 @@ from tui.engine_process import EngineFailed, document
 from tui.pace import Pace
 from tui.pane_text import plain
 from tui.safe_text import visible
+from tui.screens.following import FollowingScreen
 from tui.slot_cells import grid, letters, silent_seconds
 from tui.standing import dispatcher_standing
 from tui.widgets.key_bar import KeyBar
@@ -39,7 +39,6 @@ from tui.widgets.top_line import Part, TopLine
 if TYPE_CHECKING:
     from engine.dispatch.slot_map import NodeSlots, Slot
     from engine.store.experiments import Experiment
-    from tui.app import PlumblineApp
 
 _EMPTY = """\
 No nodes yet.
@@ -50,7 +49,7 @@ h  chooses a hostfile
 or in a shell:  engine cluster status --hostfile H"""
 
 
-class ClusterScreen(Screen[None]):
+class ClusterScreen(FollowingScreen):
     """The nodes."""
 
     CSS_PATH = "cluster.tcss"
@@ -63,13 +62,6 @@ class ClusterScreen(Screen[None]):
         def __init__(self, facts: ClusterFacts, seconds: float) -> None:
             super().__init__()
             self.facts, self.seconds = facts, seconds
-
-    class Failed(Message):
-        """The nodes could not be read."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,11 +93,6 @@ class ClusterScreen(Screen[None]):
             yield self._detail_pane
         yield self.status
         yield self._keys
-
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        return cast("PlumblineApp", self.app)
 
     @property
     def node(self) -> NodeSlots | None:
@@ -172,11 +159,6 @@ class ClusterScreen(Screen[None]):
         self._pace.done(message.seconds)
         if first and self.node is not None:
             self._pace.ask(at_once=True)  # the history of the node that is now under the cursor
-
-    @on(Failed)
-    def _refuse(self, message: Failed) -> None:
-        self.status.say(message.sentence, "error")
-        self._pace.done(1.0)
 
     def _show(self) -> None:
         facts, now = self.facts, time.time()

@@ -42,7 +42,6 @@ from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
-    from tui.app import PlumblineApp
 
 TABS = ("curves", "reward-KL", "spec", "metrics", "samples", "answers")
 _FEW = """\
@@ -74,13 +73,6 @@ class CompareScreen(CompareKeys):
         def __init__(self, reader: ComparedReader, compared: Compared, seconds: float) -> None:
             super().__init__()
             self.reader, self.compared, self.seconds = reader, compared, seconds
-
-    class Failed(Message):
-        """The runs could not be read."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,11 +111,6 @@ class CompareScreen(CompareKeys):
         yield self._empty
         yield self.status
         yield self._keys
-
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        return cast("PlumblineApp", self.app)
 
     @property
     def selected(self) -> Experiment | None:
@@ -227,11 +214,6 @@ class CompareScreen(CompareKeys):
         self._show()
         if first and self.focused is None:
             self.call_after_refresh(self._pane.take_focus)
-
-    @on(Failed)
-    def _failed(self, message: Failed) -> None:
-        self.status.say(message.sentence, "error")
-        self._pace.done(1.0)
 
     def _show(self) -> None:
         if self.compared.runs:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from textual.screen import Screen
-
+from tui.screens.following import FollowingScreen
 from tui.widgets.compare_pane import ComparePane
-from tui.widgets.status_line import StatusLine
 
 # Where a key means something that means nothing to the tab that is shown.
 _ELSEWHERE = {
@@ -17,10 +15,8 @@ _ELSEWHERE = {
 }
 
 
-class CompareKeys(Screen[None]):
+class CompareKeys(FollowingScreen):
     """Hands each key to the tab that is shown; where that does not know it, the status line says for which it is."""
-
-    status: StatusLine
 
     @property
     def pane(self) -> ComparePane | None:

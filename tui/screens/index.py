@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,7 +14,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import Worker
@@ -30,6 +29,7 @@ from tui.index_rows import COLUMNS, rows
 from tui.pace import Pace
 from tui.passage_text import Lane, lane_lines
 from tui.safe_text import visible
+from tui.screens.following import FollowingScreen
 from tui.standing import counts, dispatcher_standing
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
@@ -39,7 +39,6 @@ from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
-    from tui.app import PlumblineApp
 
 _EMPTY = """\
 No indexes yet.
@@ -54,7 +53,7 @@ _LANES = 2
 _PATIENCE = 0.3  # seconds without a key before a question is asked again in another way
 
 
-class IndexScreen(Screen[None]):
+class IndexScreen(FollowingScreen):
     """Retrieval indexes."""
 
     CSS_PATH = "index.tcss"
@@ -67,13 +66,6 @@ class IndexScreen(Screen[None]):
         def __init__(self, facts: Sequence[IndexFacts], seconds: float) -> None:
             super().__init__()
             self.facts, self.seconds = facts, seconds
-
-    class Failed(Message):
-        """The builds could not be read."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,11 +108,6 @@ class IndexScreen(Screen[None]):
             yield self._detail_pane
         yield self.status
         yield self._keys
-
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        return cast("PlumblineApp", self.app)
 
     @property
     def selected(self) -> Experiment | None:
@@ -176,11 +163,6 @@ class IndexScreen(Screen[None]):
         if self.focused is None and self.facts:
             self._table.focus()
         self._pace.done(message.seconds)
-
-    @on(Failed)
-    def _refuse(self, message: Failed) -> None:
-        self.status.say(message.sentence, "error")
-        self._pace.done(1.0)
 
     def _show_rows(self) -> None:
         facts = self.facts or ()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from engine.errors import PlumblineError
@@ -19,6 +18,7 @@ from tui.actions import table
 from tui.pace import Pace
 from tui.queue_rows import COLUMNS, rows
 from tui.safe_text import visible
+from tui.screens.following import FollowingScreen
 from tui.standing import counts, standing
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
@@ -29,7 +29,6 @@ from tui.widgets.top_line import TopLine
 if TYPE_CHECKING:
     from engine.dispatch.survey import Survey, SurveyReader
     from engine.store.experiments import Experiment
-    from tui.app import PlumblineApp
 
 _EMPTY = """\
 Nothing runs and nothing waits.
@@ -40,7 +39,7 @@ n  starts a run, or a pipeline
 or in a shell:  engine launch recipes/facts/pipeline.yaml"""
 
 
-class QueueScreen(Screen[None]):
+class QueueScreen(FollowingScreen):
     """Reads in threads; what is shown is as old as the last change of the database."""
 
     CSS_PATH = "queue.tcss"
@@ -53,13 +52,6 @@ class QueueScreen(Screen[None]):
         def __init__(self, survey: Survey, seconds: float) -> None:
             super().__init__()
             self.survey, self.seconds = survey, seconds
-
-    class Failed(Message):
-        """The queue could not be read."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,11 +83,6 @@ class QueueScreen(Screen[None]):
         """The experiment that actions act on; null on the heading of a pipeline."""
         return self._experiments.get(self._table.selected or "")
 
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        return cast("PlumblineApp", self.app)
-
     def on_mount(self) -> None:
         self._list_pane.border_title = "queue"
         self._node_list.border_title = "nodes"
@@ -126,11 +113,6 @@ class QueueScreen(Screen[None]):
             self.post_message(self.Loaded(self._reader.read(), time.thread_time() - began))
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
-
-    @on(Failed)
-    def _refuse(self, message: Failed) -> None:
-        self.status.say(message.sentence, "error")
-        self._pace.done(1.0)
 
     @on(Loaded)
     def _show(self, message: Loaded) -> None:

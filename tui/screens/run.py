@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 
 from engine.errors import PlumblineError
 from tui.actions import table
@@ -22,6 +21,7 @@ from tui.pace import Pace
 from tui.panels import Pointed, axis_name
 from tui.run_facts import RunFacts, RunReader
 from tui.safe_text import visible
+from tui.screens.following import FollowingScreen
 from tui.standing import counts, dispatcher_standing
 from tui.widgets.banner import Banner, news
 from tui.widgets.chart_grid import ChartGrid
@@ -36,10 +36,9 @@ from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
-    from tui.app import PlumblineApp
 
 
-class RunScreen(Screen[None]):
+class RunScreen(FollowingScreen):
     """One experiment, followed while it runs."""
 
     CSS_PATH = "run.tcss"
@@ -53,13 +52,6 @@ class RunScreen(Screen[None]):
             super().__init__()
             self.reader, self.facts, self.seconds = reader, facts, seconds
 
-    class Failed(Message):
-        """The facts could not be read."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
-
     def __init__(self, experiment_id: str) -> None:
         super().__init__()
         self.experiment_id = experiment_id
@@ -72,7 +64,7 @@ class RunScreen(Screen[None]):
         self._banner = Banner(id="banner")
         self._charts = ChartGrid(id="charts")
         self._panes = RunPanes(id="pane")
-        self._status = StatusLine(id="status")
+        self.status = StatusLine(id="status")
         self._keys = KeyBar()
 
     def compose(self) -> ComposeResult:
@@ -81,13 +73,8 @@ class RunScreen(Screen[None]):
         yield self._banner
         yield self._charts
         yield self._panes
-        yield self._status
+        yield self.status
         yield self._keys
-
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        return cast("PlumblineApp", self.app)
 
     @property
     def selected(self) -> Experiment | None:
@@ -128,11 +115,9 @@ class RunScreen(Screen[None]):
                 self.call_after_refresh(self._charts.focus_first)
         self._pace.done(message.seconds)
 
-    @on(Failed)
-    def _refuse(self, message: Failed) -> None:
-        self._problem = message.sentence
+    def _refuse(self, sentence: str) -> None:
+        self._problem = sentence
         self._tick()
-        self._pace.done(1.0)
 
     def _show(self, facts: RunFacts) -> None:
         experiment = facts.experiment
@@ -167,15 +152,15 @@ class RunScreen(Screen[None]):
         separator = f"  {current().separator}  "
         live = bool(self.facts and self.facts.live)
         dispatcher = dispatcher_standing(self.plumbline.dispatcher_pid, needed=live)
-        self._status.facts(Content.assemble(separator.join(parts), separator, dispatcher))
+        self.status.facts(Content.assemble(separator.join(parts), separator, dispatcher))
 
     @on(ChartGrid.Told)
     def _charts_told(self, message: ChartGrid.Told) -> None:
-        self._status.say(message.sentence)
+        self.status.say(message.sentence)
 
     @on(LogView.Told)
     def _log_told(self, message: LogView.Told) -> None:
-        self._status.say(message.sentence, "warning")
+        self.status.say(message.sentence, "warning")
 
     @on(RunPanes.Wanted)
     def _pane_wanted(self) -> None:
@@ -289,7 +274,7 @@ class RunScreen(Screen[None]):
 
         logs = self._panes.logs
         if len(logs) < 2:
-            self._status.say("There is no other log." if logs else "There is no log yet.", "warning")
+            self.status.say("There is no other log." if logs else "There is no log yet.", "warning")
             return
         chosen = self._panes.next_log()
         if len(logs) > 2:
@@ -308,7 +293,7 @@ class RunScreen(Screen[None]):
     def action_match(self, direction: int) -> None:
         """Go to another match."""
         if self._panes.log_view.pattern is None:
-            self._status.say("Nothing is searched for: / searches the log.", "warning")
+            self.status.say("Nothing is searched for: / searches the log.", "warning")
         else:
             self._show_log()
             self._panes.log_view.next_match(direction)
@@ -334,9 +319,9 @@ class RunScreen(Screen[None]):
                 write_curves, choice, panel, curves, Path.cwd(), identity=identity, marks=marks
             )
         except PlumblineError as error:
-            self._status.say(str(error), "error")
+            self.status.say(str(error), "error")
         else:
-            self._status.say(f"Wrote {visible(str(path))}.")
+            self.status.say(f"Wrote {visible(str(path))}.")
 
     def _show_log(self) -> None:
         if not (self._panes.chosen == "log" and self._panes.display and self._pane_has_focus):
@@ -352,7 +337,7 @@ class RunScreen(Screen[None]):
         identity = self.plumbline.neighbour(self.experiment_id, direction)
         if identity is None:
             end = "last" if direction > 0 else "first"
-            self._status.say(f"{self.experiment_id} is the {end} run of the list.", "warning")
+            self.status.say(f"{self.experiment_id} is the {end} run of the list.", "warning")
         else:
             self._show_other(identity)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import asyncio
 
     from engine.store.experiments import Experiment
-    from tui.app import PlumblineApp
 
 _EMPTY = """\
 No runs yet.
@@ -55,13 +54,6 @@ class RunsScreen(RunChoices, RunChanges):
         def __init__(self, overview: Overview, seconds: float) -> None:
             super().__init__()
             self.overview, self.seconds = overview, seconds
-
-    class Failed(Message):
-        """The list could not be read."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,11 +104,6 @@ class RunsScreen(RunChoices, RunChanges):
         there = {one.id for one in shown}
         return [*shown, *(one for one in self._listed if one.id not in there)]
 
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        return cast("PlumblineApp", self.app)
-
     def on_mount(self) -> None:
         self._list_pane.border_title = "runs"
         self.set_interval(1.0, self._tick)
@@ -161,11 +148,6 @@ class RunsScreen(RunChoices, RunChanges):
         self._know()
         self._show_list()
         self._pace.done(message.seconds)
-
-    @on(Failed)
-    def _refuse(self, message: Failed) -> None:
-        self.status.say(message.sentence, "error")
-        self._pace.done(1.0)
 
     async def with_specs(self) -> Overview | None:
         """Return the overview with the values of specs in it, as soon as they are read."""

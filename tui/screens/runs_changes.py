@@ -7,31 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual import work
-from textual.screen import Screen
 
 from engine.errors import PlumblineError
 from tui.actions import table
+from tui.screens.following import FollowingScreen
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
     from engine.store.journal import Step
-    from tui.app import PlumblineApp
     from tui.data import Overview
     from tui.widgets.run_table import RunTable
 
 _FEW = 3  # runs that a sentence names
 
 
-class RunChanges(Screen[None]):
+class RunChanges(FollowingScreen):
     """A part of the Runs screen."""
 
     overview: Overview | None
     table: RunTable
-
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        raise NotImplementedError
 
     @property
     def selected(self) -> Experiment | None:

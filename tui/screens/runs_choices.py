@@ -6,19 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.screen import Screen
 
 from engine.errors import PlumblineError
 from engine.store.filtering.keys import LAST, SPEC
 from engine.store.ordering import NEWEST_FIRST
 from tui.actions.action import key_name
 from tui.run_list import GROUPS, View
+from tui.screens.following import FollowingScreen
 from tui.screens.menu import Choice, MenuScreen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tui.app import PlumblineApp
     from tui.data import Overview
 
 _ORDERS = (  # key, text, note
@@ -45,16 +44,11 @@ assert _GROUPS.keys() == GROUPS.keys()
 _SAVE, _PLAIN = "save:", "plain:"  # answers of the menu of views that are no view
 
 
-class RunChoices(Screen[None]):
+class RunChoices(FollowingScreen):
     """A part of the Runs screen."""
 
     view: View
     overview: Overview | None
-
-    @property
-    def plumbline(self) -> PlumblineApp:
-        """The app, by its own type."""
-        raise NotImplementedError
 
     def look(self, view: View) -> None:
         """Show the list as this view has it."""

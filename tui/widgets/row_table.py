@@ -9,15 +9,15 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding, BindingType
-from textual.events import Blur, Click, Focus, Resize
+from textual.binding import BindingType
+from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.cells import align
 from tui.theme import STATE_COLORS
+from tui.widgets.cursor_lines import CursorLines, cursor_bindings
 
 _GAP = 2  # cells between columns
 _INKS = {
@@ -73,7 +73,7 @@ def fit(width: int, columns: Sequence[Column], rows: Sequence[Row]) -> list[tupl
     return [(column, least[column.key]) for column in chosen]
 
 
-class RowTable(ScrollView, can_focus=True):
+class RowTable(CursorLines, can_focus=True):
     """Rows with keys; the cursor stays on its key when the rows change."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -97,14 +97,8 @@ class RowTable(ScrollView, can_focus=True):
 {_INK_RULES}
     }}
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "next row", show=False),
-        Binding("up,k", "move(-1)", "previous row", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
-        Binding("home,g", "edge(-1)", "first row", show=False),
-        Binding("end,G", "edge(1)", "last row", show=False),
-    ]
+
+    BINDINGS: ClassVar[list[BindingType]] = list(cursor_bindings("row"))
 
     class Moved(Message):
         """The cursor stands on another row. key: null when there is none."""
@@ -120,9 +114,7 @@ class RowTable(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._all_columns = tuple(columns)
         self._columns: list[tuple[Column, int]] = []
-        self._keys: list[str] = []
         self._rows: list[Row] = []
-        self._cursor = 0
 
     @property
     def selected(self) -> str | None:
@@ -171,8 +163,7 @@ class RowTable(ScrollView, can_focus=True):
     def _ground(self, index: int) -> Style:
         if index != self._cursor:
             return self.rich_style.background_style
-        style = self.get_component_rich_style("row-table--cursor" if self.has_focus else "row-table--cursor-blurred")
-        return Style(bgcolor=style.bgcolor, bold=style.bold, reverse=self.app.no_color or None)
+        return self._cursor_ground("row-table")
 
     def _lay_out(self) -> None:
         if not self.is_attached or not self.size.width:
@@ -190,22 +181,8 @@ class RowTable(ScrollView, can_focus=True):
             self.refresh()
             self.post_message(self.Moved(self.selected))
 
-    def _scroll_to_cursor(self) -> None:
-        rows = max(1, self.scrollable_content_region.height - 1)
-        top = self.scroll_offset.y
-        if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False)
-        elif self._cursor >= top + rows:
-            self.scroll_to(y=self._cursor - rows + 1, animate=False)
-
     def on_resize(self, event: Resize) -> None:
         self._lay_out()
-
-    def on_focus(self, event: Focus) -> None:
-        self.refresh()
-
-    def on_blur(self, event: Blur) -> None:
-        self.refresh()
 
     def on_click(self, event: Click) -> None:
         offset = event.get_content_offset(self)
@@ -213,15 +190,3 @@ class RowTable(ScrollView, can_focus=True):
             self._go(offset.y - 1 + self.scroll_offset.y)
             if event.chain == 2:
                 self.post_message(self.Opened())
-
-    def action_move(self, by: int) -> None:
-        """Move the cursor."""
-        self._go(self._cursor + by)
-
-    def action_page(self, by: int) -> None:
-        """Move the cursor by what is in view."""
-        self._go(self._cursor + by * max(1, self.scrollable_content_region.height - 2))
-
-    def action_edge(self, direction: int) -> None:
-        """Move the cursor to the first or last row."""
-        self._go(0 if direction < 0 else len(self._keys) - 1)

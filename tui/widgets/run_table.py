@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.events import Blur, Click, Focus, Resize
+from textual.events import Click, Resize
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.telemetry.states import State
 from tui.cells import align
 from tui.run_list import Heading
 from tui.theme import STATE_COLORS
+from tui.widgets.cursor_lines import CursorLines, cursor_bindings
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
@@ -45,7 +45,7 @@ class Listing:
     sort: str = ""  # see `engine.store.ordering`
 
 
-class RunTable(ScrollView, can_focus=True):
+class RunTable(CursorLines, can_focus=True):
     """Any number of lines; a change costs what is in view."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -84,12 +84,7 @@ class RunTable(ScrollView, can_focus=True):
     }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "next run", show=False),
-        Binding("up,k", "move(-1)", "previous run", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
-        Binding("home,g", "edge(-1)", "first run", show=False),
-        Binding("end,G", "edge(1)", "last run", show=False),
+        *cursor_bindings("run"),
         Binding("left", "fold(True)", "fold the group", show=False),
         Binding("right", "fold(False)", "unfold the group", show=False),
     ]
@@ -117,10 +112,8 @@ class RunTable(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._listing = Listing()
-        self._keys: list[str] = []  # of the lines
         self._rows: dict[str, Row] = {}  # those in view
         self._columns: list[tuple[Column, int]] = []
-        self._cursor = 0
         self._anchor: int | None = None
         self._now = 0.0
 
@@ -263,9 +256,7 @@ class RunTable(ScrollView, can_focus=True):
                 return self.rich_style.background_style
             style = self.get_component_rich_style("run-table--range")
             return Style(bgcolor=style.bgcolor, underline=self.app.no_color or None)
-        name = "run-table--cursor" if self.has_focus else "run-table--cursor-blurred"
-        style = self.get_component_rich_style(name)
-        return Style(bgcolor=style.bgcolor, bold=style.bold, reverse=self.app.no_color or None)
+        return self._cursor_ground("run-table")
 
     def _repaint(self, *, all_of_it: bool = False) -> None:
         """Lay the rows in view out again, and refresh the spans that differ from what was there."""
@@ -323,14 +314,6 @@ class RunTable(ScrollView, can_focus=True):
                 self._refresh_span(0, line + 1 - self.scroll_offset.y, self.scrollable_content_region.width)
             self.post_message(self.Moved())
 
-    def _scroll_to_cursor(self) -> None:
-        rows = max(1, self.scrollable_content_region.height - 1)
-        top = self.scroll_offset.y
-        if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False)
-        elif self._cursor >= top + rows:
-            self.scroll_to(y=self._cursor - rows + 1, animate=False)
-
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         self._repaint(all_of_it=True)
@@ -339,12 +322,6 @@ class RunTable(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, 1 + len(self._keys))
         self._scroll_to_cursor()
         self._repaint(all_of_it=True)
-
-    def on_focus(self, event: Focus) -> None:
-        self.refresh()
-
-    def on_blur(self, event: Blur) -> None:
-        self.refresh()
 
     def on_click(self, event: Click) -> None:
         offset = event.get_content_offset(self)
@@ -370,18 +347,6 @@ class RunTable(ScrollView, can_focus=True):
                 self.post_message(self.SortBy(column.key))
                 return
             left += size + GAP
-
-    def action_move(self, by: int) -> None:
-        """Move the cursor."""
-        self._go(self._cursor + by)
-
-    def action_page(self, by: int) -> None:
-        """Move the cursor by what is in view."""
-        self._go(self._cursor + by * max(1, self.scrollable_content_region.height - 2))
-
-    def action_edge(self, direction: int) -> None:
-        """Move the cursor to the first or last one."""
-        self._go(0 if direction < 0 else len(self._keys) - 1)
 
     def action_fold(self, folded: bool) -> None:
         """Fold the group that the cursor stands in, or unfold it."""
