@@ -83,7 +83,7 @@ def main() -> None:
     gpu = arguments.device != "cpu"
     from sentence_transformers import SentenceTransformer
 
-    from engine.rag.embedder import load_encoder
+    from engine.rag.embedding.embedder import load_encoder
     from engine.spec.rag import Embedder
 
     name = torch.cuda.get_device_name() if gpu else "no GPU"

@@ -30,7 +30,7 @@ from rag_embedding import SQUAD, model_of, peak_bytes
 from rag_watching import Built, Took, watched
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from engine.rag.environment import prepare
+from engine.rag.embedding.environment import prepare
 
 MEASURES = ("recall@1", "recall@5", "recall@20", "mrr@10", "ndcg@10")
 MB = 10**6

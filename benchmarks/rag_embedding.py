@@ -25,7 +25,7 @@ from typing import Any
 from machine import describe
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from engine.rag.environment import prepare
+from engine.rag.embedding.environment import prepare
 
 SQUAD = Path(__file__).parents[2] / "shared" / "data" / "squad-dev-v2.0.json"
 PLAIN, OURS, EXACT = "SentenceTransformer.encode", "engine, as it calibrates", "engine, fp32"
@@ -91,7 +91,7 @@ def loaded(arguments: argparse.Namespace, name: str) -> tuple[Callable[[list[str
 
         model = SentenceTransformer(str(model_of(arguments)), local_files_only=True)
         return lambda texts: model.encode(texts, normalize_embeddings=True), "fp32, 32 texts a batch"
-    from engine.rag.embedder import load_encoder
+    from engine.rag.embedding.embedder import load_encoder
     from engine.spec.rag import Embedder
 
     settings = Embedder(path=str(model_of(arguments)), precision="auto" if name == OURS else "fp32")

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from engine.plan.rag import choose_index, estimate
 from engine.plan.sizes import in_words
-from engine.rag.nearest import nearest
-from engine.rag.vector_rows import VectorRows
-from engine.rag.vectors import build_vectors, load, save
+from engine.rag.vectors.index import build_vectors, load, save
+from engine.rag.vectors.nearest import nearest
+from engine.rag.vectors.vector_rows import VectorRows
 
 FACTORIES = [
     "Flat",

@@ -11,8 +11,8 @@ from machine import describe
 from engine.telemetry.axis import Scale
 from tui.canvas.frame import changed_spans
 from tui.canvas.plot import draw
-from tui.curves import Curve, Curves
-from tui.panels import View, panels, plot
+from tui.run.curves import Curve, Curves
+from tui.run.panels import View, panels, plot
 
 NAMES = ("loss", "lr", "grad_norm", "tokens_per_second", "seconds_per_step", "memory_bytes")
 CHART = (53, 22)  # cells: three by two on 160x48, less the lines above and below

@@ -30,9 +30,9 @@ from tui.notices.watching import Noticed
 from tui.notices.wishes import Wishes
 from tui.places import place
 from tui.plain_output import AsciiOnly
-from tui.safe_text import visible
 from tui.screens.runs import RunsScreen
 from tui.screens.small import SMALLEST, TooSmallScreen
+from tui.text.safe import visible
 from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ class PlumblineApp(App[None]):
     @work
     async def action_copy(self) -> None:
         """Ask what of the run to copy, and put it on the clipboard."""
-        from tui.copying import copy_choices, text_of
+        from tui.run.copying import copy_choices, text_of
         from tui.screens.menu import MenuScreen
 
         experiment = self.context.experiment

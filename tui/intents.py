@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.telemetry.states import Desired
-from tui.launches import Launcher
+from tui.form.launches import Launcher
 
 if TYPE_CHECKING:
     from engine.store.database import Store

@@ -10,7 +10,7 @@ from engine.errors import PlumblineError
 from engine.telemetry.states import State
 from tui.actions import table
 from tui.actions.action import Action
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment

@@ -37,7 +37,7 @@ def evaluate(
 ) -> int:
     """Measure hallucination as FILE says, here, into RUN_DIR/evaluation; what is cut off goes on where it was."""
     from engine.evaluate import main
-    from engine.rag import environment
+    from engine.rag.embedding import environment
 
     environment.prepare()
 

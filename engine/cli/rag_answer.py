@@ -66,7 +66,7 @@ def answer(
 ) -> None:
     """Answer QUESTION with passages of INDEX and without them, and tell what the passages support."""
     from engine.cli.indexes import find_index
-    from engine.rag import environment
+    from engine.rag.embedding import environment
 
     found = find_index(settings, index)
     folder = find_model(settings, model)

@@ -25,7 +25,7 @@ def build(settings: Settings, file: Path, run_dir: Path | None, attempt: int | N
 def build_index(file: Path, run_dir: Path | None, attempt: int | None, overrides: Sequence[str] = ()) -> int:
     """Build this rank's part of an index and end the process (see `engine.job.main.run_job`)."""
     from engine.job.main import run_job
-    from engine.rag import environment
+    from engine.rag.embedding import environment
     from engine.spec.models import RagSpec
 
     environment.prepare()

@@ -44,7 +44,7 @@ def evaluate(
 ) -> None:
     """Measure each INDEX (a folder or an experiment) in each mode by the same questions, with 95 % intervals."""
     from engine.cli.indexes import find_index
-    from engine.rag import environment
+    from engine.rag.embedding import environment
 
     found = [find_index(settings, text) for text in indexes]
     environment.prepare()
@@ -53,7 +53,7 @@ def evaluate(
     from engine.evaluate.ranking import Measure
     from engine.evaluate.retrieval import answerable, differences, measure_index
     from engine.rag.opening import open_index
-    from engine.rag.search import Fusion, Mode, Searcher
+    from engine.rag.searching.search import Fusion, Mode, Searcher
 
     wanted = [Measure.parse(text.strip()) for text in measures.split(",")]
     for mode in modes:

@@ -57,8 +57,8 @@ def show(settings: Settings, index: str, rejects: bool) -> None:
     """What INDEX (a folder or an experiment) holds, and what made it."""
     from engine.cli.indexes import find_index
     from engine.job.durable import files_below
+    from engine.rag.chunks.rejects import read_rejects
     from engine.rag.manifest import read_manifest
-    from engine.rag.rejects import read_rejects
 
     found = find_index(settings, index)
     manifest = read_manifest(found.folder)
@@ -141,7 +141,7 @@ def update(
     settings: Settings, *, index: Path, add: Path | None, remove: tuple[str, ...], embedder: Path | None, compact: bool
 ) -> None:
     """Add, replace and remove documents of the index in the folder INDEX, embedding only what is new."""
-    from engine.rag import environment
+    from engine.rag.embedding import environment
 
     if add is None and not remove and not compact:
         raise click.UsageError("give --add, --remove or --compact.")

@@ -17,8 +17,8 @@ from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.rag.records import Passage
-    from engine.rag.reranking import Reranker
-    from engine.rag.search import Searcher
+    from engine.rag.searching.reranking import Reranker
+    from engine.rag.searching.search import Searcher
 
 _SHOWN = 400  # characters of a passage
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
@@ -53,7 +53,7 @@ def query(
 ) -> None:
     """Find passages of INDEX (a folder or an experiment) for QUESTION; without one, ask again and again."""
     from engine.cli.indexes import find_index
-    from engine.rag import environment
+    from engine.rag.embedding import environment
 
     found = find_index(settings, index)
     environment.prepare()
@@ -78,7 +78,7 @@ def query(
 def _reranker(folder: Path | None) -> Reranker | None:
     if folder is None:
         return None
-    from engine.rag.reranking import load_reranker
+    from engine.rag.searching.reranking import load_reranker
 
     return load_reranker(folder)
 
@@ -155,7 +155,7 @@ class _Asking:
             click.echo(f"    {self._shown(passage.chunk.text, question)}")
 
     def _shown(self, text: str, question: str) -> str:
-        from engine.rag.terms import highlight
+        from engine.rag.searching.terms import highlight
 
         flat = " ".join(text.split())
         if not self._full and len(flat) > _SHOWN:
@@ -171,7 +171,7 @@ class _Asking:
 
 def document(index: str, question: str, passages: Sequence[Passage], seconds: float) -> dict[str, Any]:
     """Return the JSON document of one question. `highlights`: where terms of it stand in the text, characters."""
-    from engine.rag.terms import highlight
+    from engine.rag.searching.terms import highlight
 
     return {
         "index": index,

@@ -15,7 +15,7 @@ from engine.errors import InvalidInput
 from engine.evaluate.intervals import Interval, bootstrap, mean_of, paired_bootstrap
 from engine.evaluate.judgements import Question, judged_by_answers, read_questions
 from engine.evaluate.ranking import DEFAULT_MEASURES, Measure, distinct, ranking_scores
-from engine.rag.search import Fusion, Mode, Searcher
+from engine.rag.searching.search import Fusion, Mode, Searcher
 
 DEPTH = 100  # passages that are asked for
 _BATCH = 256

@@ -21,7 +21,7 @@ CHUNKS_ASSUMPTION = f"{BYTES_PER_TOKEN:g} bytes a token, chunks {FILLED:.0%} ful
 
 # Bytes of a process that holds numpy, faiss and nothing else (benchmarks/rag_search.py).
 _PROCESS = 80 * 10**6
-_PIECE = 16_384  # vectors that are added at once (engine/rag/training.py)
+_PIECE = 16_384  # vectors that are added at once (engine/rag/vectors/training.py)
 # Memory of inverted lists grows by doubling: before and after, both copies are there for a moment.
 _GROWTH = 2.0
 _WELL_TRAINED = 39  # vectors a list, below which faiss warns

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
 from engine.plan.rag import choose_index
-from engine.rag.lexical import build_lexical
+from engine.rag.chunks.rejects import write_rejects
 from engine.rag.manifest import Counts, EmbedderUsed, Manifest, Names, VectorsUsed
 from engine.rag.records import Rejected
-from engine.rag.rejects import write_rejects
+from engine.rag.searching.lexical import build_lexical
 from engine.rag.segments import Segment
 from engine.spec.models import RagSpec
 from engine.spec.rag import IndexSettings
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
-    from engine.rag.vector_rows import VectorRows
-    from engine.rag.vectors import VectorIndex
+    from engine.rag.embedding.embedder import Encoder
+    from engine.rag.vectors.index import VectorIndex
+    from engine.rag.vectors.vector_rows import VectorRows
 
 RECALL_QUERIES = 200
 
@@ -156,7 +156,7 @@ def _documents(segments: Sequence[Segment], removed: NDArray[np.int64]) -> int:
 def _vectors(
     file: Path, segments: Sequence[Segment], parts: Parts, dimension: int, earlier: Earlier | None
 ) -> VectorsUsed:
-    from engine.rag.vectors import build_vectors, recall_against_exact, save
+    from engine.rag.vectors.index import build_vectors, recall_against_exact, save
 
     vectors = rows_of(segments, dimension)
     if earlier is not None:
@@ -179,7 +179,7 @@ def rows_of(segments: Sequence[Segment], dimension: int) -> VectorRows:
     Raises:
         InvalidInput: if one has none, or of another dimension.
     """
-    from engine.rag.vector_rows import VectorRows
+    from engine.rag.vectors.vector_rows import VectorRows
 
     blocks = []
     for segment in segments:

@@ -23,18 +23,18 @@ from engine.job.board import Board
 from engine.job.provenance import Origin
 from engine.job.runtime import explained
 from engine.rag.assembling import Parts, assemble, embedder_used, rejected_blind, settings_of, stand_in
-from engine.rag.calibration import Calibration
 from engine.rag.cutting import BLOCKS, PREPARED, SEGMENT, TAKEN, WANTED, Cutting, Ready, tell_rejected
-from engine.rag.dealing import Dealing, Progress
+from engine.rag.embedding.calibration import Calibration
+from engine.rag.embedding.dealing import Dealing, Progress
+from engine.rag.embedding.pieces import Piece, pieces_of
 from engine.rag.lineage import index_facts
 from engine.rag.manifest import Counts, Manifest, Names
-from engine.rag.pieces import Piece, pieces_of
 from engine.rag.segments import VECTORS, Segment
 from engine.spec.models import RagSpec
 from engine.spec.rag import Embedder
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
+    from engine.rag.embedding.embedder import Encoder
 
 INDEX, WORK = "index", "work"
 _TELL_SECONDS = 1.0  # between points of a curve
@@ -90,7 +90,7 @@ class _Build:
     def _encoder(self) -> Encoder | None:
         if self.spec.embedder is None:
             return None
-        from engine.rag.embedder import load_encoder
+        from engine.rag.embedding.embedder import load_encoder
 
         self.journal.mark(0, "load")
         device = str(self.ranks.device)

@@ -23,19 +23,19 @@ from engine.job import durable
 from engine.job.attempt import Attempt
 from engine.plan.rag import choose_index
 from engine.rag.assembling import embedder_used, settings_of
-from engine.rag.duplicates import Duplicates
+from engine.rag.chunks.duplicates import Duplicates
+from engine.rag.chunks.tokens import TokenCounter, WordCounter
+from engine.rag.embedding.reuse import known_rows
 from engine.rag.manifest import FILE
 from engine.rag.preparing import Preparation, Prepared
 from engine.rag.reading.digests import file_digests
 from engine.rag.records import Rejected
-from engine.rag.reuse import known_rows
 from engine.rag.segments import Segment
-from engine.rag.tokens import TokenCounter, WordCounter
 from engine.spec.models import RagSpec
 from engine.telemetry.records import Level
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
+    from engine.rag.embedding.embedder import Encoder
 
 PREPARED, BLOCKS = "work/prepared", "work/blocks"
 SEGMENT, WANTED, TAKEN = "segment", "wanted.npy", "taken.npy"

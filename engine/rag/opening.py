@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from engine.errors import InvalidInput, NotFound, Refused
 from engine.rag.arrays import load_array
 from engine.rag.assembling import rows_of
-from engine.rag.lexical import LexicalIndex, open_lexical
 from engine.rag.manifest import Manifest, Names, read_manifest
 from engine.rag.records import Chunk
-from engine.rag.search import EmbedderIdentity, Searcher
+from engine.rag.searching.lexical import LexicalIndex, open_lexical
+from engine.rag.searching.search import EmbedderIdentity, Searcher
 from engine.rag.segments import Kept, Segment
 from engine.spec.rag import Embedder
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
-    from engine.rag.vectors import VectorIndex
+    from engine.rag.embedding.embedder import Encoder
+    from engine.rag.vectors.index import VectorIndex
 
 
 class OpenIndex:
-    """An index on disk. It is `engine.rag.search.Searched`.
+    """An index on disk. It is `engine.rag.searching.search.Searched`.
 
     Arguments:
         folder: of the index.
@@ -96,7 +96,7 @@ class OpenIndex:
         used, name = self.manifest.embedder, self._names.vectors
         if used is None or self.manifest.vectors is None:
             return None
-        from engine.rag.vectors import load
+        from engine.rag.vectors.index import load
 
         written = self.manifest.files[name]
         return load(
@@ -154,7 +154,7 @@ class OpenIndex:
                 hint=f"Name it with --embedder FOLDER{advice}.",
                 where=str(self.folder),
             )
-        from engine.rag.embedder import load_encoder
+        from engine.rag.embedding.embedder import load_encoder
 
         prompts = {"query_prompt": used.query_prompt, "passage_prompt": used.passage_prompt}
         return load_encoder(Embedder.model_validate({"path": str(self.embedder_path), **prompts, **settings}))

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.rag.chunking import chunk_documents
-from engine.rag.duplicates import Duplicates
+from engine.rag.chunks.chunking import chunk_documents
+from engine.rag.chunks.duplicates import Duplicates
+from engine.rag.chunks.tokens import TokenCounter
 from engine.rag.reading.documents import read_documents
 from engine.rag.records import Chunk, Document, Rejected
 from engine.rag.segments import Kept, SegmentWriter
-from engine.rag.tokens import TokenCounter
 from engine.spec.rag import Chunking, Corpus
 
 

@@ -25,23 +25,23 @@ from engine.errors import NotFound, Refused, RunFailed
 from engine.plan.factories import parse_factory
 from engine.plan.rag import choose_index
 from engine.rag.assembling import Earlier, Parts, assemble, embedder_used, rejected_blind, stand_in
-from engine.rag.blocks import embed_blocks
-from engine.rag.copies import Copying, bereft, copying_documents, told
+from engine.rag.chunks.copies import Copying, bereft, copying_documents, told
+from engine.rag.chunks.rejects import read_rejects
+from engine.rag.chunks.tokens import WordCounter
+from engine.rag.embedding.blocks import embed_blocks
+from engine.rag.embedding.pieces import pieces_of, with_texts
+from engine.rag.embedding.reuse import require_same_embedder, rows_with
 from engine.rag.lineage import settle
 from engine.rag.manifest import Manifest, Names, belonging, read_manifest
 from engine.rag.opening import OpenIndex, open_index
-from engine.rag.pieces import pieces_of, with_texts
 from engine.rag.preparing import Preparation, Prepared, duplicates_of
 from engine.rag.reading.digests import FileDigest, file_digests
 from engine.rag.records import Document, Rejected
-from engine.rag.rejects import read_rejects
-from engine.rag.reuse import require_same_embedder, rows_with
 from engine.rag.segments import VECTORS, Kept, Segment, SegmentWriter
-from engine.rag.tokens import WordCounter
 from engine.spec.rag import Chunking, Corpus, IndexSettings
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
+    from engine.rag.embedding.embedder import Encoder
 
 # From this share of rows that no longer count on, the index is written anew without them.
 COMPACT_FROM = 0.25

@@ -38,7 +38,7 @@ QUESTIONS = [
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an index of words and vectors, and its embedder."""
-    from engine.rag.embedder import load_encoder
+    from engine.rag.embedding.embedder import load_encoder
     from engine.spec.rag import Embedder
 
     folder = tmp_path_factory.mktemp("made")

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import RunFailed
-from engine.rag.ahead import ahead
-from engine.rag.blocks import block_key, embed_blocks
-from engine.rag.embedder import Batch
+from engine.rag.embedding.ahead import ahead
+from engine.rag.embedding.blocks import block_key, embed_blocks
+from engine.rag.embedding.embedder import Batch
 
 TEXTS = [f"text {number}" for number in range(700)]
 SIZE, DIMENSION = 7, 8

@@ -11,18 +11,18 @@ import numpy as np
 
 from engine.job.provenance import FILE as PROVENANCE
 from engine.rag.assembling import Parts, assemble, embedder_used, rejected_blind, settings_of, stand_in
-from engine.rag.duplicates import Duplicates
+from engine.rag.chunks.duplicates import Duplicates
+from engine.rag.chunks.tokens import WordCounter
 from engine.rag.lineage import index_facts
 from engine.rag.manifest import Counts, Names
 from engine.rag.preparing import Preparation
 from engine.rag.reading.digests import file_digests
-from engine.rag.search import Mode, Searcher
+from engine.rag.searching.search import Mode, Searcher
 from engine.rag.segments import VECTORS, Segment
-from engine.rag.tokens import WordCounter
 from engine.spec.models import RagSpec
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
+    from engine.rag.embedding.embedder import Encoder
 
 Documents = Mapping[str, str | tuple[str, Mapping[str, Any]]]  # text, or text and metadata, by id
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ExitCode
-from engine.rag.blocks import _HEAD
+from engine.rag.embedding.blocks import _HEAD
 from engine.rag.manifest import FILE, read_manifest, verify
 from engine.rag.opening import open_index, open_searcher
 from engine.spec.models import RagSpec

@@ -19,14 +19,14 @@ from tests.rag.making import found, make_index, spec_of, write_rows
 from tests.rag.tiny_embedder import WORDS, make_embedder
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
+    from engine.rag.embedding.embedder import Encoder
 
 QUERIES = ["river tower", "king wrote the bridge"]
 
 
 @pytest.fixture(scope="module")
 def encoder(tiny_embedder: Path) -> Encoder:
-    from engine.rag.embedder import load_encoder
+    from engine.rag.embedding.embedder import load_encoder
     from engine.spec.rag import Embedder
 
     return load_encoder(Embedder(path=str(tiny_embedder), precision="fp32", batch_size=4))

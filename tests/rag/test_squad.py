@@ -9,7 +9,7 @@ import pytest
 from engine.evaluate.judgements import read_questions
 from engine.evaluate.ranking import Measure
 from engine.evaluate.retrieval import answerable, measure_index
-from engine.rag.embedder import load_encoder
+from engine.rag.embedding.embedder import load_encoder
 from engine.rag.opening import open_searcher
 from engine.spec.rag import Embedder
 from tests.rag.making import make_index

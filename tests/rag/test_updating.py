@@ -1,74 +1,26 @@
-"""An index that is changed finds what one that is built anew finds, and a change that is cut off changes nothing."""
+"""An index that is changed finds what one that is built anew finds."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import NotFound, Refused, RunFailed
+from engine.errors import NotFound, Refused
 from engine.rag import opening, updating
 from engine.rag.manifest import FILE, belonging, read_manifest, verify
-from engine.rag.opening import OpenIndex, open_index, open_searcher
+from engine.rag.opening import open_index, open_searcher
 from engine.rag.updating import update
-from tests.rag import update_ground
 from tests.rag.making import Documents, found, make_index, spec_of, write_rows
-from tests.rag.tiny_embedder import WORDS, make_embedder
+from tests.rag.tiny_embedder import make_embedder
+from tests.rag.update_documents import QUERIES, base_documents, text
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
-
-QUERIES = ["river tower", "king wrote the bridge", "poison city founded not", "unknown"]
-
-
-def text(seed: int, words: int = 40) -> str:
-    """A text of two or three chunks that no other one resembles."""
-    draw = random.Random(seed)
-    return " ".join(draw.choices(WORDS, k=words)) + f" n{seed}"
-
-
-def base_documents(count: int = 30) -> dict[str, Any]:
-    return {f"d{number}": (text(number), {"even": number % 2 == 0}) for number in range(count)}
-
-
-@pytest.fixture(scope="module")
-def encoder(tiny_embedder: Path) -> Encoder:
-    from engine.rag.embedder import load_encoder
-    from engine.spec.rag import Embedder
-
-    return load_encoder(Embedder(path=str(tiny_embedder), precision="fp32", batch_size=4))
-
-
-@pytest.fixture
-def loaded(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The embedder is loaded once for all tests; what is returned lists the passages that it embeds."""
-    embedded: list[str] = []
-    embed = encoder.passage_blocks
-
-    def counted(blocks: Iterable[tuple[Any, list[str], Any]], ended: Callable[[], bool] = lambda: False) -> Any:
-        def noted() -> Iterator[tuple[Any, list[str], Any]]:
-            for tag, texts, done in blocks:
-                embedded.extend(text for number, text in enumerate(texts) if done is None or not done[number])
-                yield tag, texts, done
-
-        return embed(noted(), ended)
-
-    monkeypatch.setattr(encoder, "passage_blocks", counted)
-    monkeypatch.setattr(updating, "require_embedder", lambda index: encoder)
-    monkeypatch.setattr(OpenIndex, "load_encoder", lambda index: encoder)
-    return embedded
+    from engine.rag.embedding.embedder import Encoder
 
 
 def same(one: Path, other: Path) -> None:
@@ -205,18 +157,6 @@ def holders(index: Path, wanted: str) -> set[str]:
     return {chunk.document for row in opened.live_rows() if wanted in (chunk := opened.chunk(int(row))).text}
 
 
-@pytest.fixture(scope="module")
-def words_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("words")
-    return make_index(folder / "index", spec_of(write_rows(folder / "a.jsonl", base_documents(8))))
-
-
-@pytest.fixture
-def words(words_index: Path, tmp_path: Path) -> Path:
-    """An index of eight documents, without vectors."""
-    return shutil.copytree(words_index, tmp_path / "index")
-
-
 def test_what_cannot_be_done_is_refused_and_changes_nothing(words: Path, tmp_path: Path) -> None:
     before = (words / FILE).read_bytes()
     with pytest.raises(Refused, match="nothing left"):
@@ -309,126 +249,3 @@ def test_lists_are_trained_anew_when_there_are_twice_as_many_vectors(
         made.append(used.made_of)
     rows = read_manifest(index).counts.chunks
     assert made[0] < made[1] == made[2] < rows <= 2 * made[2]
-
-
-# ---- killed
-
-
-def test_killed_again_and_again_an_update_embeds_no_text_twice_and_ends_as_if_never_killed(tmp_path: Path) -> None:
-    kills = 4
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.rag.update_ground", str(tmp_path), str(kills)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-    )
-    assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    batches = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    again = Counter(text for batch in batches for text in batch)
-    assert len(again) == told["whole"] > 100 and told["last"] < told["whole"] / 2
-    # A kill may come between the embedding of a batch and its record.
-    assert sum(count - 1 for count in again.values()) <= kills * update_ground.SIZE
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    assert (killed / FILE).read_bytes() == (whole / FILE).read_bytes()
-    assert verify(killed) == [] and not (killed / ".blocks").exists()
-
-
-# ---- cut off
-
-
-class Cut(BaseException):
-    """The process is gone: from here on nothing is written."""
-
-
-class Effects:
-    """Counts what changes files below a folder, and cuts off at one of them and all after."""
-
-    def __init__(self) -> None:
-        self.folder = ""
-        self.count = self.limit = 0
-        sys.addaudithook(self._hook)
-
-    def run(self, folder: Path, limit: int, action: Callable[[], Any]) -> bool:
-        """Carry out an action up to an effect; return whether it came to its end."""
-        self.folder, self.count, self.limit = str(folder), 0, limit
-        try:
-            action()
-        except Cut:
-            return False
-        finally:
-            self.folder = ""
-        return True
-
-    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.folder or not self._changes(event, arguments):
-            return
-        self.count += 1
-        if self.count >= self.limit:
-            raise Cut
-
-    def _changes(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        if event == "open":
-            path, _, flags = arguments
-            return str(path).startswith(self.folder) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-        paths = (str(each) for each in arguments)
-        return event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir") and any(
-            path.startswith(self.folder) or not path.startswith("/") for path in paths
-        )
-
-
-@pytest.fixture(scope="module")
-def effects() -> Iterator[Effects]:
-    made = Effects()
-    yield made
-    made.folder = ""
-
-
-@pytest.mark.parametrize("kind", ["compacting", "vectors"])
-def test_cut_off_anywhere_it_is_the_old_index_or_the_new_one_and_the_next_update_ends_it(  # noqa: PLR0917
-    kind: str, tmp_path: Path, encoder: Encoder, tiny_embedder: Path, loaded: list[str], effects: Effects
-) -> None:
-    vectors = kind == "vectors"
-    spec = spec_of(write_rows(tmp_path / "a.jsonl", base_documents(4)), tiny_embedder if vectors else None)
-    old = make_index(tmp_path / "old", spec, encoder if vectors else None)
-    new = write_rows(tmp_path / "b.jsonl", {"d2": text(1002), "new": text(1003)})
-
-    def change(index: Path, remove: tuple[str, ...] = ("d0",)) -> None:
-        update(index, add=new, remove=remove, compact=kind == "compacting")
-
-    whole = shutil.copytree(old, tmp_path / "whole")
-    change(whole)
-    states = [found(open_searcher(index), QUERIES) for index in (old, whole)]
-    seen, limit, ended = set(), 0, False
-    while not ended:
-        limit += 3 if vectors else 1
-        index = shutil.copytree(old, tmp_path / f"cut-{limit}")
-        ended = effects.run(index, limit, lambda index=index: change(index))  # type: ignore[misc]
-        assert verify(index) == []
-        state = found(open_searcher(index), QUERIES)
-        assert state in states
-        seen.add(states.index(state))
-        change(index, () if state == states[1] else ("d0",))
-        assert found(open_searcher(index), QUERIES) == states[1]
-        belong = {path.relative_to(index).parts[0] for path in belonging(index, read_manifest(index))}
-        assert {path.name for path in index.iterdir()} == belong | {FILE, "plumbline.json", ".lock"}
-        shutil.rmtree(index)
-    assert seen == {0, 1} and limit > 15
-
-
-def test_a_full_disk_is_one_sentence_and_the_index_is_as_it_was(
-    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = found(open_searcher(words), QUERIES)
-    real = np.save
-
-    def full(file: Any, values: Any, **more: Any) -> None:
-        if "removed" in str(file):
-            raise OSError(28, os.strerror(28), str(file))
-        real(file, values, **more)
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(RunFailed, match="No space left on device while changing the index"):
-        update(words, remove=["d1"])
-    assert found(open_searcher(words), QUERIES) == before and verify(words) == []

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rag import updating
-from engine.rag.embedder import Batch
-from engine.rag.tokens import WordCounter
+from engine.rag.chunks.tokens import WordCounter
+from engine.rag.embedding.embedder import Batch
 from tests.rag.making import make_index, spec_of, write_rows
 
 SIZE, DIMENSION = 5, 8

@@ -209,8 +209,8 @@ def _import_retrieval() -> None:
 
     import engine.evaluate.retrieval
     import engine.rag.build
-    import engine.rag.embedder
-    import engine.rag.vectors  # noqa: F401
+    import engine.rag.embedding.embedder
+    import engine.rag.vectors.index  # noqa: F401
 
 
 def _import_evaluation() -> None:

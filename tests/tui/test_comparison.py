@@ -29,8 +29,8 @@ from tui.comparison.saying import Pair, Said, of_answers, of_samples, pairs
 from tui.comparison.support import passages_of, question_of, unsupported
 from tui.comparison.voting import chosen_side
 from tui.comparison.words import changed
-from tui.curves import Curves
-from tui.panels import View
+from tui.run.curves import Curves
+from tui.run.panels import View
 
 PROMPT = "Ono was born in Arvik.\nOno plays the flute.\nWhere was Ono born?"
 

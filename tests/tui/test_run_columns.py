@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from engine.store import experiments
 from tests.tui.world import HOSTILE, World
-from tui.cells import align
+from tui.text.cells import align
 from tui.widgets.run_columns import COLUMNS, GAP, columns_of, fit, row, sort_of, titled
 
 

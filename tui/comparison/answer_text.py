@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from textual.content import Content
 
-from tui.cells import align
 from tui.comparison.answers import Answers
-from tui.pane_text import head
-from tui.safe_text import visible
-from tui.wrapping import Line
+from tui.text.cells import align
+from tui.text.pane import head
+from tui.text.safe import visible
+from tui.text.wrapping import Line
 
 if TYPE_CHECKING:
     from engine.report.records import Example, Given

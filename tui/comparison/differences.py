@@ -11,9 +11,9 @@ from textual.content import Content
 from engine.telemetry.numbers import short
 from tui.comparison.reading import ComparedRun
 from tui.comparison.table import QUIET, Table
-from tui.safe_text import visible
+from tui.text.safe import visible
+from tui.text.wrapping import Line
 from tui.widgets.row_table import Cell, Column, Row
-from tui.wrapping import Line
 
 _FOR_PEOPLE = ("name", "note")  # stand at the runs themselves
 _LEAST_VALUE, _LEAST_KEY = 9, 20  # cells

@@ -18,9 +18,9 @@ from engine.telemetry.numbers import exact, short
 from tui.canvas.charset import ASCII, current
 from tui.comparison.reading import ComparedRun
 from tui.comparison.table import QUIET, Table
-from tui.safe_text import visible
+from tui.text.safe import visible
+from tui.text.wrapping import Line
 from tui.widgets.row_table import Cell, Column, Row
-from tui.wrapping import Line
 
 _NOTHING = "–"
 _SIGNS = {"better": ("▲", "+"), "worse": ("▼", "-"), "same": ("=", "=")}

@@ -8,7 +8,7 @@ from itertools import pairwise
 from textual.content import Content
 
 from tui.comparison.words import Span
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 OPEN, CLOSE = "{", "}"
 _DIFFERS, _UNSUPPORTED, _BRACE = "bold underline", "$error", "bold $error"

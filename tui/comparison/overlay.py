@@ -16,8 +16,8 @@ from tui.canvas.charset import current
 from tui.canvas.frame import Ink, Span, line_ink
 from tui.canvas.plot import Line, Plot, nearest_index
 from tui.comparison.reading import ComparedRun
-from tui.curves import Curve, Curves, XMode
-from tui.panels import View, across
+from tui.run.curves import Curve, Curves, XMode
+from tui.run.panels import View, across
 
 _BETWEEN = " of "  # metric and letter: no metric has a space in its name
 _FEW, _FEW_MEANS = 20, 100  # points that are not smoothed; of figures on held-out rows

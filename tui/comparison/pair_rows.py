@@ -10,7 +10,7 @@ from tui.comparison.browsing import Browser
 from tui.comparison.reading import ComparedRun
 from tui.comparison.saying import Said
 from tui.comparison.voting import Standing
-from tui.safe_text import visible
+from tui.text.safe import visible
 from tui.widgets.row_table import Cell, Column, Row
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound, PlumblineError
-from tui.curves import Curve, Curves
 from tui.marks import LETTERS
+from tui.run.curves import Curve, Curves
 
 if TYPE_CHECKING:
     from engine.store.database import Store

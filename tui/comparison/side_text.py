@@ -13,7 +13,7 @@ from tui.comparison.marking import marked
 from tui.comparison.reading import ComparedRun
 from tui.comparison.saying import Said
 from tui.comparison.words import changed
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 _QUIET = "$foreground 60%"
 _OUTCOME_INKS = {"correct": "$success", "abstained": "$warning", "hallucinated": "$error"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tui.text.wrapping import Line
 from tui.widgets.row_table import Column, Row
-from tui.wrapping import Line
 
 QUIET = "$foreground 60%"
 

@@ -13,8 +13,8 @@ from engine.spec.document import Document
 from engine.spec.fields import Section
 from tui.form.fields import Field, complete, fields_of
 from tui.form.launch_fields import LaunchFields
+from tui.form.launches import Request
 from tui.form.values import yaml_of
-from tui.launches import Request
 
 if TYPE_CHECKING:
     from engine.dispatch.cloning import Clone

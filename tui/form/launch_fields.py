@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tui.form.fields import Field, Shape
-from tui.launches import Request, near
+from tui.form.launches import Request, near
 
 HERE = "this machine, without SSH"
 _HEADING = Field("--", "launch", 0, Shape.HEADING, "where it runs, and when it has its turn")

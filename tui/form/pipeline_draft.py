@@ -15,7 +15,7 @@ from engine.spec.pipeline import load_pipeline
 from tui.form.draft import Draft, broken, written
 from tui.form.fields import Field, Shape, complete, fields_of
 from tui.form.launch_fields import LaunchFields
-from tui.launches import Request
+from tui.form.launches import Request
 
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engine.telemetry.states import State
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 _LONGEST = 240  # characters of a sentence
 _ENDED = {State.SUCCEEDED: "succeeded", State.FAILED: "failed", State.LOST: "is lost"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from tui.notices.watching import NoticeWatcher
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tui.notices.changes import Notice
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 _PATIENCE = 10.0  # seconds
 _MOST_WAITING = 100  # notices

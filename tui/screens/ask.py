@@ -14,7 +14,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
 from tui.actions.action import key_name
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 
 class AskScreen(ModalScreen[str | None]):

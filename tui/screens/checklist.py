@@ -15,8 +15,8 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.actions.action import key_name
-from tui.safe_text import visible
 from tui.screens.menu import Choice, menu_lines
+from tui.text.safe import visible
 
 
 class ChecklistScreen(ModalScreen[tuple[str, ...] | None]):

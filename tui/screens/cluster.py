@@ -21,15 +21,15 @@ from textual.worker import Worker
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.canvas.charset import current
-from tui.cluster_detail import check_lines, detail_text, legend
-from tui.cluster_facts import ALL, ClusterFacts, ClusterReader, HostChoice, waiting
+from tui.cluster.detail import check_lines, detail_text, legend
+from tui.cluster.facts import ALL, ClusterFacts, ClusterReader, HostChoice, waiting
+from tui.cluster.slot_cells import grid, letters, silent_seconds
 from tui.engine_process import EngineFailed, document
 from tui.pace import Pace
-from tui.pane_text import plain
-from tui.safe_text import visible
 from tui.screens.following import FollowingScreen
-from tui.slot_cells import grid, letters, silent_seconds
 from tui.standing import dispatcher_standing
+from tui.text.pane import plain
+from tui.text.safe import visible
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.slot_grid import SlotGrid
 from tui.widgets.status_line import StatusLine

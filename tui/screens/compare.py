@@ -25,9 +25,9 @@ from tui.comparison.compared import Compared, ComparedReader
 from tui.comparison.differences import spec_table
 from tui.comparison.finals import final_table
 from tui.pace import Pace
-from tui.safe_text import visible
 from tui.screens.compare_keys import CompareKeys
 from tui.standing import counts, dispatcher_standing
+from tui.text.safe import visible
 from tui.widgets.compare_answers import CompareAnswers
 from tui.widgets.compare_charts import CompareCharts
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
@@ -355,7 +355,7 @@ class CompareScreen(CompareKeys):
     async def action_export(self) -> None:
         """Ask what to write into a file of the working folder, and write it."""
         from tui.comparison.exporting import choices
-        from tui.exporting import write_new
+        from tui.run.exporting import write_new
         from tui.screens.menu import MenuScreen
 
         pane, tab, ids = self._pane, self.tab, "-".join(run.id for run in self.compared.runs)

@@ -15,9 +15,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.canvas.charset import ASCII, current
-from tui.cells import align
-from tui.run_detail import spec_value
-from tui.safe_text import visible
+from tui.run.detail import spec_value
+from tui.text.cells import align
+from tui.text.safe import visible
 
 _QUIET = "$foreground 60%"
 _WIDEST_KEY, _LEAST_VALUE = 36, 12  # cells

@@ -20,17 +20,17 @@ from textual.worker import Worker
 
 from engine.errors import PlumblineError
 from tui.actions import table
-from tui.asking import Asker, Query
 from tui.canvas.charset import current
 from tui.engine_process import EngineFailed
-from tui.index_detail import detail_text
-from tui.index_facts import IndexFacts, IndexReader
-from tui.index_rows import COLUMNS, rows
+from tui.index.asking import Asker, Query
+from tui.index.detail import detail_text
+from tui.index.facts import IndexFacts, IndexReader
+from tui.index.passage_text import Lane, lane_lines
+from tui.index.rows import COLUMNS, rows
 from tui.pace import Pace
-from tui.passage_text import Lane, lane_lines
-from tui.safe_text import visible
 from tui.screens.following import FollowingScreen
 from tui.standing import counts, dispatcher_standing
+from tui.text.safe import visible
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
 from tui.widgets.status_line import StatusLine

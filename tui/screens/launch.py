@@ -16,11 +16,11 @@ from textual.widgets import Input, Static
 
 from engine.errors import PlumblineError
 from tui.actions import table
+from tui.form.launches import PipelinePlan, Plan, Request
 from tui.form.pipeline_draft import PipelineDraft
-from tui.launches import PipelinePlan, Plan, Request
-from tui.plan_text import cost, pipeline_lines, plan_lines, question, refusal_lines
-from tui.safe_text import visible
+from tui.form.plan_text import cost, pipeline_lines, plan_lines, question, refusal_lines
 from tui.screens.confirm import ConfirmScreen
+from tui.text.safe import visible
 from tui.widgets.form_pane import FormPane
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.status_line import StatusLine

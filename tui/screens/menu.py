@@ -18,8 +18,8 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.actions.action import key_name
-from tui.cells import align
-from tui.safe_text import visible
+from tui.text.cells import align
+from tui.text.safe import visible
 
 _GAP = 2
 

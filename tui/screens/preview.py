@@ -20,10 +20,10 @@ from engine.errors import PlumblineError
 from tui import engine_process
 from tui.form.draft import Draft
 from tui.form.fields import Field, Shape
-from tui.preview_text import legend, preview_lines
-from tui.safe_text import visible
+from tui.form.preview_text import legend, preview_lines
+from tui.text.safe import visible
+from tui.text.wrapping import Line
 from tui.widgets.story import Story
-from tui.wrapping import Line
 
 _FIRST, _MOST = 5, 80  # rows
 _KINDS = ("sft", "rm", "ppo")

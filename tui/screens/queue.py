@@ -16,10 +16,10 @@ from textual.widgets import Static
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.pace import Pace
-from tui.queue_rows import COLUMNS, rows
-from tui.safe_text import visible
+from tui.queue.rows import COLUMNS, rows
 from tui.screens.following import FollowingScreen
 from tui.standing import counts, standing
+from tui.text.safe import visible
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
 from tui.widgets.status_line import StatusLine
@@ -116,7 +116,7 @@ class QueueScreen(FollowingScreen):
 
     @on(Loaded)
     def _show(self, message: Loaded) -> None:
-        from tui.queue_text import nodes_lines, nodes_title
+        from tui.queue.text import nodes_lines, nodes_title
 
         self.survey = survey = message.survey
         unfinished = [one.experiment for one in survey.running] + [each.experiment for each in survey.waiting]
@@ -136,7 +136,7 @@ class QueueScreen(FollowingScreen):
     @on(RowTable.Moved)
     def _tell(self) -> None:
         """Say what is known of the run under the cursor."""
-        from tui.queue_text import detail_lines, launch_lines
+        from tui.queue.text import detail_lines, launch_lines
 
         experiment = self.selected
         if self.survey is not None and experiment is not None:

@@ -18,16 +18,16 @@ from textual.widgets import Input, Static
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.actions.action import key_name
-from tui.launches import near
-from tui.recipes import Recipe, find_hostfiles, find_recipes, paragraphs
-from tui.safe_text import visible
+from tui.form.launches import near
+from tui.form.recipes import Recipe, find_hostfiles, find_recipes, paragraphs
+from tui.text.safe import visible
+from tui.text.wrapping import Line
 from tui.widgets.form_editor import PathSuggester
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import Cell, Column, Row, RowTable
 from tui.widgets.status_line import StatusLine
 from tui.widgets.story import Story
 from tui.widgets.top_line import TopLine
-from tui.wrapping import Line
 
 if TYPE_CHECKING:
     from engine.store.database import Store

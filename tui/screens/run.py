@@ -16,13 +16,13 @@ from textual.message import Message
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.canvas.charset import current
-from tui.curves import XMode
 from tui.pace import Pace
-from tui.panels import Pointed, axis_name
-from tui.run_facts import RunFacts, RunReader
-from tui.safe_text import visible
+from tui.run.curves import XMode
+from tui.run.facts import RunFacts, RunReader
+from tui.run.panels import Pointed, axis_name
 from tui.screens.following import FollowingScreen
 from tui.standing import counts, dispatcher_standing
+from tui.text.safe import visible
 from tui.widgets.banner import Banner, news
 from tui.widgets.chart_grid import ChartGrid
 from tui.widgets.family import Family
@@ -306,7 +306,7 @@ class RunScreen(FollowingScreen):
     @work
     async def action_export(self) -> None:
         """Ask what to write into a file of the working folder, and write it."""
-        from tui.exporting import export_choices, write_curves
+        from tui.run.exporting import export_choices, write_curves
         from tui.screens.menu import MenuScreen
 
         charts, identity, marks = self._charts, self.experiment_id, self.facts.marks if self.facts else []

@@ -97,7 +97,7 @@ class RunChanges(FollowingScreen):
     @work
     async def action_diff(self) -> None:
         """Show in which keys the spec differs from the baseline's, or else from its parent's."""
-        from tui.run_detail import DetailReader
+        from tui.run.detail import DetailReader
         from tui.screens.difference import DifferenceScreen
 
         one = self.selected

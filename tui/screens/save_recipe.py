@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import PlumblineError
-from tui.safe_text import visible
 from tui.screens.ask import AskScreen
 from tui.screens.confirm import ConfirmScreen
+from tui.text.safe import visible
 
 if TYPE_CHECKING:
     from tui.screens.launch import LaunchScreen

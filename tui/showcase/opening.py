@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import Refused
+from tui.form.launches import Launcher, PipelinePlan, Plan
 from tui.intents import Intents
-from tui.launches import Launcher, PipelinePlan, Plan
 
 if TYPE_CHECKING:
     from engine.store.database import Store

@@ -9,9 +9,9 @@ from engine.telemetry.numbers import duration
 from engine.telemetry.records import Level
 from engine.telemetry.states import State
 from tui.actions import table
-from tui.run_facts import RunFacts
-from tui.safe_text import visible
+from tui.run.facts import RunFacts
 from tui.standing import SILENT_AFTER
+from tui.text.safe import visible
 
 _MOST_NODES = 3  # named
 _ADVICE = {  # what a person would do about a verdict, after the key that does it

@@ -14,8 +14,8 @@ from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel, panels
 from engine.telemetry.smoothing import Floats
 from tui.canvas.plot import Plot, nearest_index
-from tui.curves import Curves, XMode
-from tui.panels import Pointed, View, axis_name, plot
+from tui.run.curves import Curves, XMode
+from tui.run.panels import Pointed, View, axis_name, plot
 from tui.widgets.chart import Chart
 
 _CHART_WIDTH = 36  # cells; narrower charts stand below each other

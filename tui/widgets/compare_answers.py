@@ -15,8 +15,8 @@ from tui.comparison.answer_text import answer_lines
 from tui.comparison.answers import Answers
 from tui.comparison.compared import Compared
 from tui.comparison.exporting import of_answers
+from tui.text.wrapping import wrapped
 from tui.widgets.compare_pane import ComparePane
-from tui.wrapping import wrapped
 
 _NONE = "None of these runs is an evaluation: mark runs of kind eval on the Runs screen."
 

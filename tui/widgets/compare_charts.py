@@ -14,7 +14,7 @@ from tui.comparison.compared import Compared
 from tui.comparison.exporting import of_curves
 from tui.comparison.overlay import Overlay, metric_of, overlaid, overlay_panels, overlay_plot, readings
 from tui.comparison.reading import ComparedRun
-from tui.curves import Curves
+from tui.run.curves import Curves
 from tui.widgets.chart_grid import ChartGrid
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
 

@@ -12,7 +12,7 @@ from tui.comparison.exporting import of_curves
 from tui.comparison.overlay import overlaid
 from tui.comparison.phase import NEEDED, phase_plot, phase_steps, phase_values
 from tui.comparison.reading import ComparedRun
-from tui.panels import View
+from tui.run.panels import View
 from tui.widgets.chart import Chart
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
 

@@ -17,9 +17,9 @@ from textual.widget import Widget
 
 from engine.telemetry.states import State
 from tui.canvas.charset import current
-from tui.cells import align
 from tui.comparison.reading import ComparedRun
-from tui.safe_text import visible
+from tui.text.cells import align
+from tui.text.safe import visible
 from tui.theme import SERIES_COLORS, STATE_COLORS, glyph
 
 _SERIES_RULES = "\n".join(

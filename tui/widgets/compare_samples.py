@@ -19,7 +19,7 @@ from tui.comparison.pair_rows import pair_columns, pair_rows
 from tui.comparison.reading import ComparedRun
 from tui.comparison.side_text import side_texts
 from tui.comparison.voting import Standing, chosen_side, given_text, sides_of, standing, standing_text
-from tui.safe_text import visible
+from tui.text.safe import visible
 from tui.widgets.compare_pair import ComparePair
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
 from tui.widgets.row_table import RowTable

@@ -15,10 +15,10 @@ from tui.comparison.compared import Compared
 from tui.comparison.exporting import of_table
 from tui.comparison.reading import ComparedRun
 from tui.comparison.table import Table
+from tui.text.wrapping import wrapped
 from tui.widgets.compare_pane import ComparePane, PaneChanged
 from tui.widgets.compare_rows import CompareRows
 from tui.widgets.row_table import RowTable
-from tui.wrapping import wrapped
 
 Make = Callable[[Sequence[ComparedRun], int, int, bool], Table]
 

@@ -16,8 +16,8 @@ from textual.widgets.option_list import Option
 
 from engine.telemetry.states import State
 from tui.canvas.charset import ASCII, current
-from tui.cells import align
-from tui.safe_text import visible
+from tui.text.cells import align
+from tui.text.safe import visible
 from tui.theme import STATE_COLORS, glyph
 
 if TYPE_CHECKING:

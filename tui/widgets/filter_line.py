@@ -15,7 +15,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
 from tui.canvas.charset import current
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 if TYPE_CHECKING:
     from engine.store.filtering.completion import Completion, Vocabulary

@@ -18,8 +18,8 @@ from tui.form.fields import Field, Shape
 from tui.form.listing import counted, listed
 from tui.form.pipeline_draft import PipelineDraft
 from tui.form.values import editable, next_choice, shown
-from tui.safe_text import visible
 from tui.screens.menu import Choice, MenuScreen
+from tui.text.safe import visible
 from tui.widgets.form_editor import FormEditor, PathSuggester
 from tui.widgets.form_table import FormTable
 

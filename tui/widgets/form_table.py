@@ -11,7 +11,7 @@ from textual.events import Resize
 from tui.canvas.charset import ASCII, current
 from tui.form.fields import MISSING, Field
 from tui.form.values import cell, shown
-from tui.safe_text import visible
+from tui.text.safe import visible
 from tui.widgets.row_table import Cell, Column, Row, RowTable
 
 _COLUMNS = (

@@ -22,10 +22,10 @@ from engine.telemetry.records import Level
 from engine.telemetry.states import State
 from tui.actions import table
 from tui.canvas.charset import current
-from tui.log_file import MOST_LINES, LogFile
-from tui.log_levels import Shown, level_of
-from tui.log_rows import LogRows
-from tui.log_times import LogTimes, Moment
+from tui.logs.file import MOST_LINES, LogFile
+from tui.logs.levels import Shown, level_of
+from tui.logs.rows import LogRows
+from tui.logs.times import LogTimes, Moment
 from tui.theme import glyph
 
 RANGES = (None, 1, 5, 15, 30, 60)  # minutes, by digit; null: all, from the end

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from tui.actions import table
 from tui.canvas.charset import current
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 
 class PaneBar(Widget):

@@ -15,7 +15,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
-from tui.cells import align
+from tui.text.cells import align
 from tui.theme import STATE_COLORS
 from tui.widgets.cursor_lines import CursorLines, cursor_bindings
 

@@ -15,8 +15,8 @@ from engine.telemetry.metrics import HEADLINE
 from engine.telemetry.numbers import duration, short
 from tui.canvas.charset import ASCII, current
 from tui.canvas.spark import sparkline
-from tui.cells import align
-from tui.safe_text import visible
+from tui.text.cells import align
+from tui.text.safe import visible
 from tui.theme import glyph
 
 if TYPE_CHECKING:

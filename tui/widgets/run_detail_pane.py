@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.store.experiments import Experiment
     from engine.telemetry.health_observed import Verdict
     from tui.app import PlumblineApp
-    from tui.run_detail import Detail, DetailReader
+    from tui.run.detail import Detail, DetailReader
 
 _STILL = 0.4  # seconds that the cursor rests on a run before its curves are judged
 _JUDGED_EVERY = 10.0  # seconds between two judgements of a run that goes on
@@ -92,7 +92,7 @@ class RunDetailPane(VerticalScroll):
 
     @work(thread=True, group="detail")
     def _read(self, identity: str, baseline: str | None) -> None:
-        from tui.run_detail import DetailReader
+        from tui.run.detail import DetailReader
 
         if self._reader is None:
             self._reader = DetailReader(self.plumbline.store)
@@ -145,7 +145,7 @@ class RunDetailPane(VerticalScroll):
 
     def tell(self) -> None:
         """Write the text again, as far as it changed: ages count on."""
-        from tui.run_detail import detail_text
+        from tui.run.detail import detail_text
 
         detail, wanted = self._detail, self._wanted
         if detail is None or wanted is None or detail.experiment.id != wanted.id or not self.display:

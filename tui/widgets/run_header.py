@@ -16,7 +16,7 @@ from textual.widget import Widget
 from engine.telemetry.numbers import duration, short
 from engine.telemetry.states import Desired, State
 from tui.canvas.charset import Charset, current
-from tui.run_facts import RunFacts
+from tui.run.facts import RunFacts
 from tui.standing import SILENT_AFTER
 from tui.theme import STATE_COLORS, glyph
 

@@ -12,12 +12,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input
 
-from tui.curves import Curve
-from tui.run_events import events_lines
-from tui.run_facts import RunFacts
-from tui.run_samples import samples_lines
+from tui.run.curves import Curve
+from tui.run.events import events_lines
+from tui.run.facts import RunFacts
+from tui.run.samples import samples_lines
+from tui.run.spec_text import spec_lines
 from tui.screens.menu import Choice
-from tui.spec_text import spec_lines
 from tui.widgets.family import Family, family_entries
 from tui.widgets.log_view import LogView
 from tui.widgets.pane_bar import PaneBar

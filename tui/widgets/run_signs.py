@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tui.canvas.charset import ASCII, current
 from tui.marks import LETTERS, Marks
 from tui.run_list import Heading
-from tui.safe_text import visible
+from tui.text.safe import visible
 from tui.theme import glyph
 from tui.widgets.run_columns import Cell
 

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.strip import Strip
 
 from engine.telemetry.states import State
-from tui.cells import align
 from tui.run_list import Heading
+from tui.text.cells import align
 from tui.theme import STATE_COLORS
 from tui.widgets.cursor_lines import CursorLines, cursor_bindings
 

@@ -15,8 +15,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.cells import align
-from tui.slot_cells import FAULT, FOREIGN, FREE, INKS, OLD, UNKNOWN, GridCell, GridNode
+from tui.cluster.slot_cells import FAULT, FOREIGN, FREE, INKS, OLD, UNKNOWN, GridCell, GridNode
+from tui.text.cells import align
 from tui.theme import SERIES_COLORS
 
 _LONG, _SHORT = 5, 2  # cells of a slot: with its number, or with its bar alone

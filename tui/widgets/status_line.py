@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from tui.safe_text import visible
+from tui.text.safe import visible
 
 _SECONDS = {"information": 5.0, "warning": 8.0, "error": 15.0}
 

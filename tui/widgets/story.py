@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.wrapping import Line, wrapped
+from tui.text.wrapping import Line, wrapped
 
 _QUIET = "$foreground 60%"
 

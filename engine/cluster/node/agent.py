@@ -29,7 +29,7 @@ from typing import Any
 
 from engine.cluster.node import leases
 from engine.cluster.node.documents import write_json
-from engine.cluster.node.exit_record import leave_record, take_room, unstarted_record
+from engine.cluster.node.exit_record import free_bytes, leave_record, log_tail, take_room, unstarted_record
 from engine.cluster.node.processes import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
@@ -50,7 +50,6 @@ KILL_SECONDS = 8.0
 START_RECORD_SECONDS = 3.0  # for the record of a start that failed
 SWEEP_SECONDS = 10.0  # a process that has not died by then waits for a device
 FRESH_SECONDS = 600.0  # between two touches of the leases' files
-TAIL_BYTES = 32 * 1024
 MOST_REAPED = 1000  # at a time
 _INTERRUPTED = 130  # exit code of a rank that stopped at a checkpoint, as it was asked to
 _EXEC_FAILED = 127
@@ -294,28 +293,11 @@ class Agent:
                 "step": progress.step if progress is not None else None,
                 "code": code if code >= 0 else None,
                 "signal": -code if code < 0 else None,
-                "disk_free_bytes": _free_bytes(self._folder),
-                "tail": _tail(self._folder / f"rank-{self._first.number}.log"),
+                "disk_free_bytes": free_bytes(self._folder),
+                "tail": log_tail(self._folder / f"rank-{self._first.number}.log"),
             }
         ended = {rank.number: rank.ended for rank in self._ranks}
         return {"why": why, "time": time.time(), "first": first, "ranks": ended}
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _free_bytes(folder: Path) -> int | None:
-    try:
-        status = os.statvfs(folder)
-    except OSError:
-        return None
-    return status.f_bavail * status.f_frsize
 
 
 def _take_slots(folder: Path, job: Mapping[str, Any]) -> list[int] | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 FILE = "exit.json"
 ROOM_BYTES = 64 * 1024
+TAIL_BYTES = 32 * 1024
 _ROOM = ".exit.json.room"
 _AGAIN_SECONDS = 1.0
 
@@ -95,3 +96,22 @@ def _shortened(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _encoded(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def log_tail(path: Path) -> str:
+    """Return the last of a log, "" if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return what is free on the disk of a folder, None if that cannot be told."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize

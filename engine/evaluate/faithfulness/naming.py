@@ -40,7 +40,7 @@ def scorer_from(
         raise InvalidInput(f"there is no scorer {name!r}.", hint=f"There are {', '.join(NAMES)}.")
     folder = Path(name.removeprefix(f"{kind}:"))
     if kind == "selfcheck:embed":
-        from engine.rag.embedder import load_encoder
+        from engine.rag.embedding.embedder import load_encoder
         from engine.spec.rag import Embedder
 
         # One precision and batch, not the fastest of a trial: scores do not depend on the machine.

@@ -15,10 +15,10 @@ import numpy as np
 from engine.data.sentences import sentences
 from engine.evaluate.faithfulness.entailment import Entailment
 from engine.evaluate.faithfulness.scorer import Pair
-from engine.rag.terms import Analysis
+from engine.rag.searching.terms import Analysis
 
 if TYPE_CHECKING:
-    from engine.rag.embedder import Encoder
+    from engine.rag.embedding.embedder import Encoder
 
 _ENGLISH = Analysis("english")
 

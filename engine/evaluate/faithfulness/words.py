@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from engine.data.answers import contains_answer
 from engine.evaluate.faithfulness.scorer import Pair, best
-from engine.rag.terms import Analysis
+from engine.rag.searching.terms import Analysis
 
 _ENGLISH = Analysis("english")
 

@@ -16,7 +16,7 @@ from engine.errors import PlumblineError
 from engine.generate.grounding import Evidence, GroundedPrompt, Grounding, grounded_prompts
 from engine.job.runtime import Runtime
 from engine.rag.records import Passage
-from engine.rag.search import Fusion, Mode
+from engine.rag.searching.search import Fusion, Mode
 from engine.spec.fields import LARGEST
 from engine.spec.ppo import PromptData, Retrieval
 

@@ -15,8 +15,8 @@ from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World
 from tui.canvas.charset import UNICODE
-from tui.curves import Curves
-from tui.run_facts import RunFacts, RunReader
+from tui.run.curves import Curves
+from tui.run.facts import RunFacts, RunReader
 from tui.widgets.banner import news
 from tui.widgets.run_header import eta_seconds, header_parts
 

@@ -8,9 +8,9 @@ from textual.app import App, ComposeResult
 from textual.widgets import Static
 
 from engine.store.samples import Sample
-from tui.run_samples import samples_lines
+from tui.run.samples import samples_lines
+from tui.text.wrapping import wrapped
 from tui.widgets.story import Story
-from tui.wrapping import wrapped
 
 
 def test_a_text_that_needs_a_scrollbar_is_wrapped_once_beside_it() -> None:

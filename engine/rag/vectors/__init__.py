@@ -1,0 +1,1 @@
+"""The vector index: trained, filled, searched, scored exactly."""

@@ -1,0 +1,83 @@
+"""Curves: extended by what is new, placed on any x axis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tui.run.curves import Curve, Curves, XMode
+
+
+def curve(*parts: tuple[int, range, float], value: float = 1.0) -> Curve:
+    """A series of parts (attempt, steps, time of the first one), a second a step."""
+    points = [(attempt, step, at + place) for attempt, steps, at in parts for place, step in enumerate(steps)]
+    return Curve.of([p[0] for p in points], [p[1] for p in points], [p[2] for p in points], [value] * len(points))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> Curves:
+    """Attempts that resume from one another at any pace, with clocks that may go back."""
+    names = draw(st.lists(st.sampled_from(["loss", "eval_loss", "tokens", "kl"]), min_size=1, unique=True))
+    attempts = draw(st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1e6)), min_size=1, max_size=4))
+    series = {}
+    for name in names:
+        every = draw(st.integers(1, 5))
+        step, parts = 1, []
+        for number, (count, at) in enumerate(attempts, start=1):
+            parts.append((number, range(step, step + count * every, every), at))
+            step += count * every
+        series[name] = curve(*parts, value=draw(st.floats(0, 100)))
+    return Curves(series)
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(), st.sampled_from(XMode))
+def test_every_point_has_one_place_and_places_ascend(curves: Curves, mode: XMode) -> None:
+    if mode not in curves.modes():
+        return
+    for name, series in curves.series.items():
+        x = curves.x(name, mode)
+        assert x.shape == series.step.shape and np.isfinite(x).all() and (np.diff(x) >= 0).all()
+    assert all(np.isfinite(curves.x_of_steps([0, 3, 1000], mode)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=6))
+def test_a_curve_put_together_of_pieces_is_the_whole_curve(sizes: list[int]) -> None:
+    whole = curve((1, range(1, 1 + sum(sizes)), 0.0))
+    built, at = curve((1, range(0), 0.0)), 1
+    for size in sizes:
+        built += curve((1, range(at, at + size), at - 1.0))
+        at += size
+    for field in ("attempt", "step", "time", "value"):
+        np.testing.assert_array_equal(getattr(built, field), getattr(whole, field))
+    assert built.last == whole.last
+
+
+def test_elapsed_time_leaves_out_the_pause_between_attempts() -> None:
+    curves = Curves({"loss": curve((1, range(1, 11), 1000.0), (2, range(11, 21), 9_000_000.0))})
+    assert curves.x("loss", XMode.ELAPSED).tolist() == [*range(10), *range(9, 19)]
+    assert curves.x_of_steps([10, 15], XMode.ELAPSED) == [9.0, 13.0]
+
+
+def test_tokens_of_a_step_that_logged_none_lie_between_those_that_did() -> None:
+    tokens = Curve.of([1, 1], [10, 20], [0.0, 1.0], [1000.0, 3000.0])
+    curves = Curves({"tokens": tokens, "loss": curve((1, range(10, 21, 5), 0.0))})
+    assert XMode.TOKENS in curves.modes() and XMode.TOKENS not in Curves({"loss": tokens}).modes()
+    assert curves.x("loss", XMode.TOKENS).tolist() == [1000, 2000, 3000]
+
+
+@pytest.mark.parametrize(
+    ("series", "seconds"),
+    [
+        ({}, None),
+        ({"loss": curve((1, range(1, 2), 0.0))}, None),
+        ({"loss": curve((1, range(0, 100, 10), 0.0))}, 0.1),
+        ({"loss": curve((1, range(1, 50), 0.0), (2, range(50, 60), 1e9))}, 1.0),
+        ({"loss": curve((1, range(9), 0.0)), "seconds_per_step": curve((1, range(9), 0.0), value=7.0)}, 7.0),
+    ],
+)
+def test_seconds_of_a_step_are_measured_within_one_attempt(series: dict[str, Curve], seconds: float | None) -> None:
+    assert Curves(series).seconds_per_step() == seconds

@@ -1,0 +1,1 @@
+"""Indexes: what is read of them, what they find, and how it is told."""

@@ -1,0 +1,1 @@
+"""The queue: its rows, and what is told of a run that waits."""

@@ -1,0 +1,1 @@
+"""One run: what is read of it, and how it is told."""

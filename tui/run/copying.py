@@ -1,0 +1,47 @@
+"""What of a run can be copied: a menu of it, and the text of what was chosen."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.telemetry.numbers import exact
+from tui.run.panels import Pointed
+from tui.screens.menu import Choice
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
+    from engine.store.experiments import Experiment
+
+
+def copy_choices(experiment: Experiment, runs_dir: Path, database: str | None, pointed: Pointed | None) -> list[Choice]:
+    """Return what can be copied of a run. database: what `--db` must say, if anything."""
+    identity = experiment.id
+    choices = [
+        Choice("id", "its id", "y", identity),
+        Choice("folder", "its folder on this machine", "p", str(runs_dir / identity)),
+        Choice("command", "the command that shows it", "c", command(identity, database)),
+        Choice("spec", "its spec", "s", "YAML"),
+    ]
+    if pointed is not None:
+        note = f"{exact(pointed.value)} at step {pointed.step}"
+        choices.append(Choice("value", f"{pointed.name} under the crosshair", "v", note))
+    return choices
+
+
+def command(identity: str, database: str | None) -> str:
+    """Return the `engine` command that shows a run."""
+    return shlex.join(["engine", "show", identity, *(["--db", database] if database else [])])
+
+
+def text_of(choice: str, choices: Sequence[Choice], store: Store, identity: str, pointed: Pointed | None) -> str:
+    """Return the text to copy; reads the database. Raises NotFound after a deletion."""
+    from engine.store import experiments
+
+    if choice == "spec":
+        return experiments.spec_text(store, identity)
+    if choice == "value" and pointed is not None:
+        return exact(pointed.value)
+    return next(each.note for each in choices if each.id == choice)

@@ -1,0 +1,79 @@
+"""Curves of a run into files of the working folder: what can be written, and writing it. For threads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.errors import RunFailed
+from engine.telemetry.charts import Panel
+from tui.run.curves import Curves
+from tui.screens.menu import Choice
+
+
+def export_choices(panel: Panel | None, curves: Curves, identity: str) -> list[Choice]:
+    """Return what can be written of a run. panel: the chosen chart; null if there is none."""
+    lacking = None if panel else "There is no chart yet."
+    points = sum(curve.step.size for curve in curves.series.values())
+    all_of = f"{len(curves.series)} series, {points:,} points"
+    name = panel[0] if panel else "chart"
+    return [
+        *(
+            Choice(style, f"{name} as {title}", style[0], f"{_stem(f'{identity}-{name}')}.{style}", refused=lacking)
+            for style, title in (("csv", "CSV"), ("json", "JSON"), ("svg", "a picture"))
+        ),
+        Choice("all-csv", "all series as CSV", "C", all_of, refused=lacking),
+        Choice("all-json", "all series as JSON", "J", all_of, refused=lacking),
+    ]
+
+
+def write_curves(
+    choice: str, panel: Panel, curves: Curves, folder: Path, *, identity: str, marks: Sequence[tuple[int, str]]
+) -> Path:
+    """Write what was chosen into a new file, and return its path. Raises RunFailed with the reason if it cannot be.
+
+    Args:
+        choice: the id of one of `export_choices`.
+        panel: the chosen chart.
+        curves: all series of the run.
+        folder: where.
+        identity: of the run.
+        marks: (step, kind) of restarts, rollbacks and checkpoints.
+    """
+    from engine.report.curve_files import as_csv, as_json, as_svg
+
+    whole, style = choice.startswith("all-"), choice.removeprefix("all-")
+    series = curves.series if whole else {name: curves.series[name] for name in panel}
+    if style == "svg":
+        told = [mark for mark in marks if mark[1] != "checkpoint"]
+        text = as_svg(panel, series, told, f"{identity}: {panel[0]}")
+    else:
+        text = as_csv(series) if style == "csv" else as_json(series)
+    return write_new(folder, f"{identity}-metrics" if whole else f"{identity}-{panel[0]}", style, text)
+
+
+def write_new(folder: Path, stem: str, style: str, text: str) -> Path:
+    """Write a file of a name that is free, and return its path: what was exported before stays. Raises RunFailed."""
+    try:
+        return _write_new(folder, _stem(stem), style, text)
+    except OSError as error:
+        raise RunFailed(f"cannot be written: {error.strerror}.", where=str(folder)) from error
+
+
+def _stem(text: str) -> str:
+    """Return the text without what has no place in the name of a file."""
+    return re.sub(r"[^A-Za-z0-9_@.-]+", "_", text)
+
+
+def _write_new(folder: Path, stem: str, style: str, text: str) -> Path:
+    number = 1
+    while True:
+        path = folder / (f"{stem}.{style}" if number == 1 else f"{stem}-{number}.{style}")
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -1,0 +1,1 @@
+"""Text in cells: cut, wrapped, and safe to show."""
