@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from engine.errors import Refused
 from engine.store import experiments, pipelines
-from engine.telemetry.states import State
 
 if TYPE_CHECKING:
     from engine.spec.pipeline import Pipeline, Stage
@@ -38,7 +37,7 @@ def earlier_stages(store: Store, pipeline: Pipeline, chosen: Sequence[Stage]) ->
         usable = {
             stage.name: launch.stages[stage.name]
             for stage in left
-            if stage.name in launch.stages and not _ended_badly(store, launch.stages[stage.name])
+            if stage.name in launch.stages and not experiments.get(store, launch.stages[stage.name]).state.ended_badly
         }
         if usable.keys() >= set(needed):
             anew = _depending(pipeline, names)
@@ -65,11 +64,6 @@ def _given(store: Store, stage: Stage, reference: str) -> str:
         told = f"stage {stage.name} is experiment {reference}, which has not succeeded or is archived."
         raise Refused(told, hint=f"engine show {identity} tells more.", where=stage.where)
     return found
-
-
-def _ended_badly(store: Store, identity: str) -> bool:
-    state = experiments.get(store, identity).state
-    return state.ended and state is not State.SUCCEEDED
 
 
 def _depending(pipeline: Pipeline, names: Collection[str]) -> set[str]:

@@ -223,7 +223,9 @@ class Line:
             experiments.set_state(self._store, experiment.id, State.QUEUED, reason=reason)
 
     def _give_up(self, identity: str, end: GiveUp) -> None:
-        experiments.set_state(self._store, identity, end.state, reason=end.reason, exit_code=end.exit_code)
+        experiments.set_state(
+            self._store, identity, end.state, reason=end.reason, exit_code=end.exit_code, for_want_of=end.parent
+        )
 
 
 def _queued_at(experiment: Experiment) -> float:

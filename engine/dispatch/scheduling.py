@@ -81,6 +81,7 @@ class GiveUp:
     state: State
     exit_code: ExitCode
     reason: str
+    parent: str | None = None  # for want of which
 
 
 Verdict = Begin | Wait | GiveUp
@@ -109,8 +110,8 @@ def _not_yet(queued: Queued, now: float) -> Verdict | None:
     if queued.desired is not Desired.RUN:
         return GiveUp(State.STOPPED, ExitCode.INTERRUPTED, "stopped before it started.")
     for parent, state in queued.parents.items():
-        if state.ended and state is not State.SUCCEEDED:
-            return GiveUp(State.FAILED, ExitCode.RUN_FAILED, reasons.parent_failed(parent, state))
+        if state.ended_badly:
+            return GiveUp(State.FAILED, ExitCode.RUN_FAILED, reasons.parent_failed(parent, state), parent)
     for parent, state in queued.parents.items():
         if state is not State.SUCCEEDED:
             return Wait(f"waits for {parent} to succeed")

@@ -14,7 +14,7 @@ from engine.evaluate.outcomes import Judged
 from engine.evaluate.results import judged_of, read_answers, read_panel
 from engine.report.records import Figure, Part
 from engine.store.text import storable_document
-from engine.telemetry.states import State
+from engine.telemetry.states import ENDED_AS, State
 
 if TYPE_CHECKING:
     from engine.spec.models import EvalSpec
@@ -106,7 +106,7 @@ def _unfinished(experiment: Experiment, panel: Mapping[str, Any] | None) -> str 
 
 
 def _words(state: State) -> str:
-    return {State.FAILED: "failed", State.STOPPED: "was stopped", State.LOST: "was lost"}.get(state, f"is {state}")
+    return ENDED_AS.get(state, f"is {state}")
 
 
 def _part(document: Mapping[str, Any]) -> Part:

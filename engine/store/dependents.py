@@ -51,7 +51,7 @@ def given_up_after(connection: Connection, identity: str) -> list[str]:
     while waiting:
         for child in _given_up(connection, waiting.pop(0)):
             others = {parent: state for parent, state in _parents(connection, child).items() if parent not in hopeful}
-            if child in hopeful or any(state.ended and state is not State.SUCCEEDED for state in others.values()):
+            if child in hopeful or any(state.ended_badly for state in others.values()):
                 continue
             hopeful.add(child)
             found.append(child)

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -22,7 +22,7 @@ from engine.store.inputs import Input, record
 from engine.store.numbers import next_number
 from engine.store.standing import change, follow, queue_again, require, unknown
 from engine.store.text import storable, storable_document
-from engine.telemetry.states import ENDED, Desired, State
+from engine.telemetry.states import ENDED, ENDED_AS, Desired, State
 
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 _table = schema.experiments
 _NOT_LISTED = ("spec", "spec_values", "hostfile_text")  # columns that only one experiment is asked for
 _MOST_NAMED = 5  # experiments that an error names
-_ENDED_AS = {
-    State.SUCCEEDED: "succeeded",
-    State.FAILED: "failed",
-    State.STOPPED: "was stopped",
-    State.LOST: "was lost",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +66,7 @@ class Experiment:
     hosts: tuple[str, ...]  # of the last attempt, by node; empty before the first one
     tags: tuple[str, ...]
     last: Mapping[str, float]  # last value of each metric; may be NaN
+    best: Mapping[str, float] = field(default_factory=dict)  # of those metrics that were asked for; see bests.py
 
     @property
     def nodes(self) -> int | None:
@@ -239,7 +234,7 @@ def set_desired(store: Store, identity: str, desired: Desired) -> None:
     with store.write() as connection:
         row = require(connection, identity)
         if row.state.ended:
-            raise Refused(f"{identity} has ended already: it {_ENDED_AS[row.state]}.")
+            raise Refused(f"{identity} has ended already: it {ENDED_AS[row.state]}.")
         if desired is Desired.RUN and row.desired is not Desired.RUN:
             raise Refused(f"{identity} is being stopped.", hint="Resume it when it has ended.")
         if row.desired is not Desired.STOP_NOW:
@@ -284,9 +279,17 @@ def resume(store: Store, identity: str, spec: AnySpec | None = None, inputs: Seq
 
 
 def set_state(
-    store: Store, identity: str, state: State, *, reason: str | None = None, exit_code: int | None = None
+    store: Store,
+    identity: str,
+    state: State,
+    *,
+    reason: str | None = None,
+    exit_code: int | None = None,
+    for_want_of: str | None = None,
 ) -> None:
     """Say how a queued experiment stands: why it waits, or that it ended without an attempt.
+
+    for_want_of: the parent whose end is the reason; nothing changes if that has been queued again meanwhile.
 
     Raises:
         Refused: if an attempt of it is under way, or it has ended otherwise.
@@ -299,6 +302,8 @@ def set_state(
             raise Refused(f"{identity} is {row.state}, no longer queued.")
         if state is not State.QUEUED and not state.ended:
             raise ValueError(f"a queued experiment becomes {state} by an attempt")
+        if for_want_of is not None and not require(connection, for_want_of).state.ended_badly:
+            return
         if (row.state, row.reason, row.exit_code) != (state, reason, exit_code):
             ended_at = time.time() if state.ended else None
             follow(connection, identity, state, reason=reason, exit_code=exit_code, ended_at=ended_at)
@@ -390,8 +395,7 @@ def _experiment(row: Row[Any], tags: Sequence[str], last: Mapping[str, float]) -
     values = dict(row._mapping)
     values["state"], values["desired"] = State(values["state"]), Desired(values["desired"])
     values["attempts"], values["forced"] = values["attempts"] or 0, bool(values["forced"])
-    hosts = _hosts(values.pop("placement"))
-    return Experiment(**values, hosts=hosts, tags=tuple(tags), last=last)
+    return Experiment(hosts=_hosts(values.pop("placement")), tags=tuple(tags), last=last, **values)
 
 
 @lru_cache(maxsize=256)

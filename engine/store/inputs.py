@@ -15,7 +15,7 @@ from engine.errors import Refused
 from engine.store import schema
 from engine.store.standing import require
 from engine.store.text import storable
-from engine.telemetry.states import State
+from engine.telemetry.states import ENDED_AS, State
 
 if TYPE_CHECKING:
     from engine.spec.references import Reference
@@ -138,7 +138,7 @@ def _succeeded(connection: Connection, reference: Reference) -> Row[Any]:
             f"{_called(newest)} has not finished: it is {state}{at}.", hint="Launch this when it has succeeded."
         )
     why = f": {newest.reason}" if newest.reason else "."
-    ended = {State.FAILED: "failed", State.STOPPED: "was stopped", State.LOST: "was lost"}[state]
+    ended = ENDED_AS[state]
     raise Refused(f"{_called(newest)} {ended}{why}", hint=f"Resume it: engine resume {newest.id}.")
 
 

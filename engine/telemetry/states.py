@@ -22,8 +22,19 @@ class State(StrEnum):
         """Whether nothing more happens without a new attempt."""
         return self in ENDED
 
+    @property
+    def ended_badly(self) -> bool:
+        """Whether it has ended without success."""
+        return self.ended and self is not State.SUCCEEDED
+
 
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.STOPPED, State.LOST})
+ENDED_AS = {
+    State.SUCCEEDED: "succeeded",
+    State.FAILED: "failed",
+    State.STOPPED: "was stopped",
+    State.LOST: "was lost",
+}  # what a run did that has ended
 
 
 class Desired(StrEnum):

@@ -374,7 +374,7 @@ def test_a_failed_parent_fails_it_and_a_stopped_one_never_begins() -> None:
     for state in (State.FAILED, State.STOPPED, State.LOST):
         found = decide([queued("x", want(), parents={"sft-0001": State.SUCCEEDED, "sft-0002": state})])["x"]
         told = f"sft-0002, which it comes after, ended as {state}."
-        assert found == GiveUp(State.FAILED, ExitCode.RUN_FAILED, told)
+        assert found == GiveUp(State.FAILED, ExitCode.RUN_FAILED, told, parent="sft-0002")
     for desired in (Desired.STOP, Desired.STOP_NOW):
         found = decide([queued("x", want(), desired=desired)])["x"]
         assert found == GiveUp(State.STOPPED, ExitCode.INTERRUPTED, "stopped before it started.")

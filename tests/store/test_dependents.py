@@ -58,3 +58,15 @@ def test_what_was_tried_or_stopped_or_has_another_failed_parent_stays(store: Sto
     ]
     assert dependents.parents_of(store, both) == {parent: State.QUEUED, other: State.FAILED}
     assert experiments.resume(store, other) == [both, below]
+
+
+def test_who_gives_up_on_a_parent_that_is_queued_again_meanwhile_is_too_late(store: Store) -> None:
+    parent = create(store)
+    child = create(store, [parent])
+    fail(store, parent)
+    experiments.resume(store, parent)
+    experiments.set_state(store, child, State.FAILED, reason="r", exit_code=1, for_want_of=parent)
+    assert states(store, parent, child) == [State.QUEUED, State.QUEUED]
+    fail(store, parent)
+    experiments.set_state(store, child, State.FAILED, reason="r", exit_code=1, for_want_of=parent)
+    assert states(store, child) == [State.FAILED]

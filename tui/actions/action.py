@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.telemetry.states import Desired
+from engine.telemetry.states import ENDED_AS, Desired
 from tui.canvas.charset import ASCII, current
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class Action:
         return f"engine {command}" + (f" --db {shlex.quote(database)}" if database else "")
 
 
-_ENDED_AS = {"succeeded": "succeeded", "failed": "failed", "stopped": "was stopped", "lost": "was lost"}
 _KEY_NAMES = {
     "question_mark": "?",
     "exclamation_mark": "!",
@@ -120,7 +119,7 @@ def stoppable(context: Context) -> str | None:
     if experiment is None:
         return on_experiment(context)
     if experiment.state.ended:
-        return f"{experiment.id} has ended already: it {_ENDED_AS[experiment.state.value]}."
+        return f"{experiment.id} has ended already: it {ENDED_AS[experiment.state]}."
     return None
 
 
