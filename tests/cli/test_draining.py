@@ -48,4 +48,4 @@ def test_status_marks_drained_nodes(engine: Engine, database: Path, tmp_path: Pa
     assert not database.exists()
     engine("cluster", "drain", "localhost", "--hostfile", str(hostfile))
     assert engine(*asked, "--json").json["nodes"][0]["drained"] is True
-    assert "free, drained" in engine(*asked).out
+    assert ", drained" in engine(*asked).out  # free or partly: another test may hold a slot of this machine
