@@ -44,6 +44,12 @@ class Row:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each of its examples."""
+        starts = [*(self.position_ids == 0).nonzero().flatten().tolist(), len(self)]
+        return [end - start for start, end in itertools.pairwise(starts)]
+
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:

@@ -27,6 +27,7 @@ from engine.train.health import Finding, HealthRules
 from engine.train.learner import Learner
 from engine.train.schedule import learning_rate
 from engine.train.tokenizers import described
+from engine.train.utilisation import Pass, utilisation_of
 
 # Reads what a spec names, builds the networks, and returns what trains them. Called by all ranks together.
 MakeTrainer = Callable[[TrainedSpec, Path, Runtime, Journal], "Trainer"]
@@ -74,6 +75,7 @@ class StepOutcome:
     samples: int  # rows or episodes trained on
     metrics: Mapping[str, float]  # the same on all ranks
     stops: bool  # the ranks agreed to stop after it
+    passes: Sequence[Pass] = ()  # through its networks, of all ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Trainer(ABC):
     rows: int  # of the training data
     total_steps: int
     learners: Mapping[str, Learner]  # by name, all that a checkpoint holds
+    tokenizer: Any
 
     def __init__(self, spec: TrainedSpec, run_dir: Path, ranks: Runtime, journal: Journal) -> None:
         self.spec, self.run_dir, self.ranks, self.journal = spec, run_dir, ranks, journal
@@ -135,6 +138,7 @@ class Trainer(ABC):
         # Each rank drops other units.
         runtime.seed_everything(self.spec.seed + self.ranks.rank)
         self._resume()
+        self._utilisation = utilisation_of(self.spec, self.ranks, vocabulary=len(self.tokenizer))
         self.journal.started(self.state.step, self.total_steps)
         while self.state.step < self.total_steps:
             step = self.state.step + 1
@@ -250,9 +254,14 @@ class Trainer(ABC):
                     "tokens": self.state.tokens,
                     "epoch": self.state.rows_seen / self.rows,
                     "memory_bytes": self.ranks.memory_bytes(),
+                    **self._used(outcome.passes, seconds),
                 },
             )
         return outcome.stops, self.health.observe(step, outcome.metrics)
+
+    def _used(self, passes: Sequence[Pass], seconds: float) -> dict[str, float]:
+        share = None if self._utilisation is None else self._utilisation.share(passes, seconds)
+        return {} if share is None else {"mfu": share}
 
     def _evaluate(self, step: int) -> list[Finding]:
         self.journal.mark(step, "evaluate")

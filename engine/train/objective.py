@@ -32,6 +32,10 @@ class Objective(ABC, Generic[Item]):
         """Return the tokens that a row takes in a forward pass."""
         return len(row)
 
+    def lengths(self, row: Item) -> Sequence[int]:
+        """Return the tokens of each sequence of a row: those that see one another."""
+        return (len(row),)
+
     @abstractmethod
     def weight(self, rows: Sequence[Item]) -> float:
         """Return what the sums over these rows are divided by; the rows are those of all ranks."""

@@ -92,6 +92,10 @@ class RmObjective(Objective[Pair]):
         """Return the tokens of two rows as long as the longer answer; packed they take no more."""
         return 2 * max(len(row.chosen), len(row.rejected))
 
+    def lengths(self, row: Pair) -> Sequence[int]:
+        """Return the tokens of both answers."""
+        return len(row.chosen), len(row.rejected)
+
     def weight(self, rows: Sequence[Pair]) -> float:
         """Return the number of pairs."""
         return len(rows)

@@ -41,6 +41,10 @@ class SftObjective(Objective[Row]):
         self.keep_logits = takes_logits_to_keep(network)
         return network
 
+    def lengths(self, row: Row) -> Sequence[int]:
+        """Return the tokens of each example of a row."""
+        return row.lengths
+
     def weight(self, rows: Sequence[Row]) -> float:
         """Return the number of tokens that carry loss."""
         return max(1, sum(row.loss_tokens for row in rows))

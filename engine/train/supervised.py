@@ -22,6 +22,7 @@ from engine.train.export import export_model
 from engine.train.learner import Learner
 from engine.train.loop import StepOutcome, Trainer
 from engine.train.objective import Objective
+from engine.train.utilisation import MODEL, Pass
 
 
 class SupervisedTrainer(Trainer):
@@ -32,7 +33,7 @@ class SupervisedTrainer(Trainer):
     ) -> None:
         super().__init__(spec, run_dir, ranks, journal)
         train = spec.train
-        self.objective = objective
+        self.objective, self.tokenizer = objective, objective.tokenizer
         self.data: Stream[Any] = Stream(objective.rows, spec.seed, shuffled=objective.shuffled)
         self.rows = len(objective.rows)
         self.total_steps = train.steps or math.ceil(train.epochs * self.rows / train.batch_size)
@@ -80,6 +81,7 @@ class SupervisedTrainer(Trainer):
             samples=len(rows),
             metrics={**means, "lr": lr, "grad_norm": norm, **overflow},
             stops=stops > 0,
+            passes=[Pass(MODEL, [length for row in rows for length in self.objective.lengths(row)], trains=True)],
         )
 
     def evaluate(self, step: int) -> tuple[Evaluation, int]:
@@ -99,9 +101,9 @@ class SupervisedTrainer(Trainer):
         """Write the model to `export`."""
         folder = self.run_dir / "export"
         self.objective.describe_export(self.learner.network, self.state.settled)
-        tokenizer, artifact = self.objective.tokenizer, self.objective.artifact
-        provenance = self.provenance(artifact, tokenizer)
-        digest = export_model(self.learner.network, tokenizer, folder, self.ranks, provenance)
+        artifact = self.objective.artifact
+        provenance = self.provenance(artifact, self.tokenizer)
+        digest = export_model(self.learner.network, self.tokenizer, folder, self.ranks, provenance)
         self.journal.event(
             "artifact",
             "Exported the model to export.",

@@ -1,8 +1,9 @@
 """Ranks in a fraction of a second: a process that has imported what a kind of job needs once, and forks.
 
 Run as a program it reads one JSON command a line and answers with one JSON line each:
-    {"start": [{"rank": R, "run_dir": DIR, "log": FILE, "dies": N}, …], "spec": FILE, "world": W} → [pids];
-        a rank that `dies` is killed before the Nth time that it syncs, renames or removes files
+    {"start": [{"rank": R, "run_dir": DIR, "log": FILE, "dies": N}, …], "spec": FILE, "world": W, "peak": P} →
+        [pids]; a rank that `dies` is killed before the Nth time that it syncs, renames or removes files; P operations a
+        second, if it is not null, are taken for what a device computes at most
     {"wait": [pids], "seconds": S} → [exit codes], negative for signals; what is left after S seconds is killed
 It never starts a thread, so that its forks are whole.
 """
@@ -85,12 +86,14 @@ class ForkServer:
         apart: bool = False,
         dies: Mapping[int, int] | None = None,
         attempt: int | None = None,
+        peak: float | None = None,
     ) -> Job:
         """Start `world` ranks, or only some of them.
 
         apart: gives each rank but 0 another run directory.
         dies: kills ranks at a moment when they write files, by rank.
         attempt: its number; None: what the job takes it for.
+        peak: operations a second that a device is taken to compute at most; None: what its name tells.
         """
         chosen = list(range(world) if ranks is None else ranks)
         folders = [run_dir / f"apart-{rank}" if apart and rank else run_dir for rank in chosen]
@@ -105,7 +108,8 @@ class ForkServer:
             }
             for rank, folder in zip(chosen, folders, strict=True)
         ]
-        return Job(self, self.ask({"start": starts, "spec": str(spec), "world": world, "attempt": attempt}), run_dir)
+        command = {"start": starts, "spec": str(spec), "world": world, "attempt": attempt, "peak": peak}
+        return Job(self, self.ask(command), run_dir)
 
 
 def _free_port() -> int:
@@ -125,6 +129,10 @@ def _become_rank(start: Mapping[str, Any], command: Mapping[str, Any], environ: 
     os.dup2(log, 2)
     if start["dies"] is not None:
         _kill_when_it_writes(start["dies"])
+    if command["peak"] is not None:
+        from engine.train import utilisation
+
+        utilisation.device_peak = lambda device, precision: command["peak"]
     _run(Path(command["spec"]), Path(start["run_dir"]), command["attempt"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Judged:
     # Float64 [episodes]: share of the claims that passages support, by the first term of that kind, or else by common
     # words. NaN for an answer without passages or claims.
     supported: Tensor
+    read: Mapping[str, Sequence[int]] = field(default_factory=dict)  # tokens of each sequence, by reward model
 
 
 class Judges:
@@ -57,24 +58,28 @@ class Judges:
         """Return what each term says, and what passages support. Called by all ranks together."""
         shares = {name: self._dealt(rule, episodes) for name, rule in self._shares.items()}
         values: dict[str, Tensor] = {}
+        read: dict[str, list[int]] = {}
         for name in self._spec.rewards:
             if name in shares:
                 values[name] = (shares[name] - 1.0).nan_to_num(0.0)
             elif name in self._rules:
                 values[name] = self._dealt(self._rules[name], episodes)
             else:
-                values[name] = self._scores(name, episodes)
+                sequences = self._sequences(name, episodes)
+                values[name], read[name] = self._scores(name, sequences), [*map(len, sequences)]
         nothing = torch.full((len(episodes),), math.nan, dtype=torch.float64)
-        return Judged(values, next(iter(shares.values()), nothing))
+        return Judged(values, next(iter(shares.values()), nothing), read)
 
-    def _scores(self, name: str, episodes: Sequence[Episode]) -> Tensor:
+    def _sequences(self, name: str, episodes: Sequence[Episode]) -> list[Tensor]:
         prompts = [episode.prompt for episode in episodes]
         before = judged_ids(prompts, self._tokenizer, evidence=self._spec.rewards[name].evidence)
         # The very tokens that were sampled, with the end-of-sequence token where there was one: as in training.
-        sequences = [
+        return [
             torch.cat([torch.tensor(ids, dtype=torch.int32), episode.response.ids])
             for ids, episode in zip(before, episodes, strict=True)
         ]
+
+    def _scores(self, name: str, sequences: Sequence[Tensor]) -> Tensor:
         size = 2 * self._spec.train.micro_batch_size
         with self._networks.judge(name) as judge:
             return score_all(judge, sequences, self._ranks, micro_batch_size=size, pad_id=self._tokenizer.pad_token_id)

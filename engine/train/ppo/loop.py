@@ -31,7 +31,7 @@ from engine.train.loop import Remembered, StepOutcome, Trainer
 from engine.train.ppo.ema import MovingAverage
 from engine.train.ppo.episodes import Episode
 from engine.train.ppo.experience import estimate, lengths_and_ends
-from engine.train.ppo.judging import Judges
+from engine.train.ppo.judging import Judged, Judges
 from engine.train.ppo.measures import groundedness, verdicts
 from engine.train.ppo.open_book import open_book
 from engine.train.ppo.reward import Composed, Reward
@@ -40,6 +40,7 @@ from engine.train.ppo.separate import SeparateNetworks
 from engine.train.ppo.shared import SharedNetworks
 from engine.train.ppo.update import Update
 from engine.train.tokenizers import require_same_tokenizers
+from engine.train.utilisation import CRITIC, POLICY, REFERENCE, Pass
 
 
 class PpoTrainer(Trainer):
@@ -119,7 +120,7 @@ class PpoTrainer(Trainer):
             episodes = self.rollout.sample(prompts, seeds)
         self.journal.mark(step, "score")
         with phases.timed("score_seconds"):
-            composed, supported = self._judged(episodes, learn=True)
+            composed, judged = self._judged(episodes, learn=True)
             scored = self.rollout.score(episodes)
         groups = torch.arange(len(episodes)) // spec.rollout.samples_per_prompt
         experience, statistics = estimate(
@@ -145,19 +146,27 @@ class PpoTrainer(Trainer):
                 **statistics,
                 **{f"reward/{name}": float(values.mean()) for name, values in composed.terms.items()},
                 **{f"clipped/{name}": share for name, share in composed.clipped.items()},
-                **groundedness(supported),
+                **groundedness(judged.supported),
                 **updated,
                 "lr": policy_lr,
                 **phases.seconds,
             },
             stops=stops,
+            passes=[*self._forward(episodes, judged), *self.update.passes],
         )
 
-    def _judged(self, episodes: Sequence[Episode], *, learn: bool) -> tuple[Composed, Tensor]:
-        """Return the reward of answers, and how far passages support each."""
+    def _forward(self, episodes: Sequence[Episode], judged: Judged) -> list[Pass]:
+        """Return what goes through the networks when answers are written, judged and scored."""
+        lengths = [*map(len, episodes)]
+        scoring = (POLICY, CRITIC, REFERENCE) if self.networks.has_critic else (POLICY, REFERENCE)
+        read = [Pass(f"rewards.{name}", each) for name, each in judged.read.items()]
+        return [Pass(POLICY, lengths), *read, *(Pass(name, lengths) for name in scoring)]
+
+    def _judged(self, episodes: Sequence[Episode], *, learn: bool) -> tuple[Composed, Judged]:
+        """Return the reward of answers, and what it is composed of."""
         truncated = torch.tensor([not episode.response.ended for episode in episodes])
         judged = self.judges.judge(episodes)
-        return self.reward.compose(judged.values, truncated, learn=learn), judged.supported
+        return self.reward.compose(judged.values, truncated, learn=learn), judged
 
     def evaluate(self, step: int) -> tuple[Evaluation, int]:
         """Answer held-out prompts with the likeliest tokens, and judge the answers."""
@@ -169,7 +178,7 @@ class PpoTrainer(Trainer):
                 return Evaluation({}), 0
             return Evaluation({}, self._samples(*self._latest)), 0
         episodes = self.rollout.sample(prompts, None)
-        composed, supported = self._judged(episodes, learn=False)
+        composed, judged = self._judged(episodes, learn=False)
         scored = self.rollout.score(episodes)
         divergences = _divergences(scored.log_probs, scored.ref_log_probs)
         ends = lengths_and_ends(episodes)
@@ -179,7 +188,7 @@ class PpoTrainer(Trainer):
             "eval_response_length": ends["response_length"],
             "eval_eos_rate": ends["eos_rate"],
             **{f"eval_reward/{name}": float(values.mean()) for name, values in composed.terms.items()},
-            **{f"eval_{name}": share for name, share in groundedness(supported).items()},
+            **{f"eval_{name}": share for name, share in groundedness(judged.supported).items()},
             **verdicts(episodes, self.spec.data.abstentions),
         }
         return Evaluation(metrics, self._samples(episodes, composed, divergences)), len(episodes)

@@ -23,6 +23,7 @@ from engine.train.dataset import Stream, rows_of
 from engine.train.ppo.episodes import EpisodeBatch, stacked
 from engine.train.ppo.experience import Experience
 from engine.train.ppo.networks import Networks
+from engine.train.utilisation import CRITIC, POLICY, Pass
 
 # Of the seed of a pass, beside those of episodes.
 _ORDER = -1
@@ -64,6 +65,7 @@ class Update:
         rows = rows_of(ptx, spec.ptx.data) if spec.ptx is not None else []
         self._ptx = Stream(rows, spec.seed) if rows else None
         self.ptx_rows_seen = 0  # the cursor of the PTX data
+        self.passes: list[Pass] = []  # those of the last `learn`
 
     def learn(
         self, experience: Sequence[Experience], step: int, policy_lr: float, critic_lr: float, stop: StopRequest
@@ -74,7 +76,7 @@ class Update:
         guided = step > spec.critic.warmup_steps or not self._networks.has_critic
         rates = _Rates(policy_lr if guided else None, critic_lr if self._networks.has_critic else None)
         totals: dict[str, float] = defaultdict(float)
-        stops = False
+        stops, self.passes = False, []
         for minibatch in self._minibatches(experience, step):
             self._mark(step, "update")
             sums = self._minibatch(minibatch, rates, stop)
@@ -106,6 +108,9 @@ class Update:
             micro_batch_size=train.micro_batch_size,
             micro_batch_tokens=train.micro_batch_tokens,
         )[ranks.rank]
+        lengths = [len(one) for one in minibatch]
+        self.passes += [Pass(POLICY, lengths, trains=True)] if rates.policy is not None else []
+        self.passes += [Pass(CRITIC, lengths, trains=True)] if rates.critic is not None else []
         totals = _Totals()
         mixes = rates.policy is not None and self._ptx is not None
         for index, part in enumerate(parts):
@@ -150,6 +155,7 @@ class Update:
         rows = self._ptx.batch(self.ptx_rows_seen, ptx.batch_size)
         self.ptx_rows_seen += len(rows)
         tokens = max(1, sum(row.loss_tokens for row in rows))
+        self.passes.append(Pass(POLICY, [length for row in rows for length in row.lengths], trains=True))
         train = self._spec.train
         parts = plan_parts(
             rows,
