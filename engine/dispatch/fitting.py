@@ -16,6 +16,10 @@ from engine.plan.sizes import parse_size
 from engine.spec.models import AnySpec, TrainedSpec
 
 
+class CannotRun(Refused):
+    """A run is refused by its plan, and by nothing else: a launch that is forced queues it all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What is known of a run that nothing speaks against."""
@@ -52,7 +56,7 @@ def require_fit(spec: AnySpec, place: Place, *, where: str) -> Fit:
     where: the file that has the spec, for errors.
 
     Raises:
-        Refused: with the first error of its plan.
+        CannotRun: with the first error of its plan.
     """
     if not isinstance(spec, TrainedSpec):
         return Fit()
@@ -66,5 +70,5 @@ def require_fit(spec: AnySpec, place: Place, *, where: str) -> Fit:
         hint = "engine plan tells more; engine launch --force launches it all the same."
         if place.assumed and not plan.memory.fits:
             hint += " If the GPUs of the nodes have another size, its --gpu-memory SIZE says so."
-        raise Refused(plan.errors[0], hint=hint, where=where)
+        raise CannotRun(plan.errors[0], hint=hint, where=where)
     return Fit(replace(plan.memory, capacity=place.capacity), plan.warnings, plan=plan)

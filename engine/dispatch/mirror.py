@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from engine.cluster.node.following import RESULTS
 from engine.errors import RunFailed
 from engine.telemetry.records import FACT_FILES
 
-_NODE_FILE = re.compile(r"attempt-[1-9][0-9]{0,8}/node-[0-9]{1,8}/[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}")
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}"
+_NODE_FILE = re.compile(rf"attempt-[1-9][0-9]{{0,8}}/node-[0-9]{{1,8}}/{_NAME}")
+_RESULT = re.compile(rf"{RESULTS}/{_NAME}")
 
 
 class OffsetMismatch(Exception):
@@ -48,9 +51,8 @@ class Mirror:
     def _present(self, attempt: int, node: int) -> Iterator[Path]:
         if node == 0:
             yield from (path for name in FACT_FILES if (path := self.folder / name).is_file())
-        folder = self.folder / f"attempt-{attempt}" / f"node-{node}"
-        if folder.is_dir():
-            yield from (path for path in sorted(folder.iterdir()) if path.is_file())
+            yield from _files(self.folder / RESULTS)
+        yield from _files(self.folder / f"attempt-{attempt}" / f"node-{node}")
 
     def append(self, file: str, offset: int, data: bytes, *, restarted: bool = False, skipped: int = 0) -> None:
         """Add a piece to the end of a copy.
@@ -87,6 +89,11 @@ class Mirror:
 
     @staticmethod
     def _checked(file: str) -> PurePosixPath:
-        if file not in FACT_FILES and not _NODE_FILE.fullmatch(file):
+        if file not in FACT_FILES and not _NODE_FILE.fullmatch(file) and not _RESULT.fullmatch(file):
             raise RunFailed(f"a node sent a file that no run has: {file[:200]!r}.")
         return PurePosixPath(file)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in sorted(folder.iterdir()) if path.is_file())

@@ -24,6 +24,7 @@ from engine.dispatch.preparation import Preparation
 from engine.dispatch.seated import Seated, lasts
 from engine.dispatch.stalls import Stalled, StallWatch
 from engine.errors import ExitCode, PlumblineError, Unreachable
+from engine.plan.sizes import in_words
 from engine.spec.models import AnySpec
 from engine.store import attempts, events
 from engine.store.database import Store
@@ -120,6 +121,8 @@ class Run:
         elif "pulse" in header:
             seated.pulse = header["pulse"]
             self._stalls.hear(index, header["pulse"].get("ranks") or {}, time.monotonic())
+        elif "left_out" in header:
+            self._tell_of_results(seated, int(header["left_out"]), int(header["bound"]))
         elif header.get("drained"):
             # Not if something was dropped since, and it is to be sent again.
             seated.all_sent = seated.followed and header.get("turn") == seated.turn
@@ -336,6 +339,16 @@ class Run:
             data = {**facts, "signal": first.signal, "log": first.tail}
             told = reasons.rank_failed(seated.host, first)
             self._tell(told, "rank_failed", Level.ERROR, step=first.step, data=data)
+
+    def _tell_of_results(self, seated: Seated, size: int, bound: int) -> None:
+        """Say that the results of an evaluation are too large to be kept beside the database."""
+        self._tell(
+            f"The answers, {in_words(size)}, stay on {seated.host}: no more than {in_words(bound)} come by themselves. "
+            f"engine report {self.experiment} -o report.html brings them.",
+            "results_left_out",
+            Level.WARNING,
+            data={"bytes": size},
+        )
 
     def _note(self, seated: Seated, problem: str | None) -> None:
         """Tell the database when the node was last heard, how its ranks stand, and why it is silent."""

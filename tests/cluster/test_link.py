@@ -20,6 +20,7 @@ from engine.cluster.channel import Transport
 from engine.cluster.dial import connect
 from engine.cluster.hostfile import Node, local_hostfile
 from engine.cluster.link import Frame, LinkDown, LinkUp, Message, NodeLink
+from engine.cluster.node.following import RESULT_BYTES
 
 KEY = "sft-0001/1/0"
 
@@ -162,6 +163,24 @@ def test_following_goes_on_where_the_copy_ends_and_begins_anew_when_the_file_doe
     (tmp_path / "metrics.jsonl").write_bytes(b"abc")
     far.until(lambda: any(frame.data == b"abc" for frame in far.frames))
     assert far.frames[-1].header["offset"] == 0 and far.frames[-1].header["restarted"] is True
+
+
+def test_the_results_of_an_evaluation_are_sent_whole_and_too_large_ones_are_told_of(far: Far, tmp_path: Path) -> None:
+    results = tmp_path / "evaluation"
+    results.mkdir()
+    (results / "panel.json").write_bytes(b"{}")
+    (results / "answers.jsonl").write_bytes(b"[]\n" * 2_000_000)  # more than is sent of a log
+    follow(far, tmp_path)
+    far.until(lambda: sum(len(frame.data) for frame in far.frames) >= 6_000_002)
+    copies = far.copies()
+    assert copies["evaluation/panel.json"] == b"{}"
+    assert copies["evaluation/answers.jsonl"] == (results / "answers.jsonl").read_bytes()
+    far.frames.clear()
+    with (results / "answers.jsonl").open("r+b") as file:
+        file.truncate(RESULT_BYTES)
+    far.until(lambda: any("left_out" in frame.header for frame in far.frames))
+    (told,) = [frame.header for frame in far.frames if "left_out" in frame.header]
+    assert told["left_out"] == RESULT_BYTES + 2 and not any(frame.data for frame in far.frames)
 
 
 def test_what_is_missing_is_said_before_anything_starts(far: Far, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_a_restarted_original_begins_the_copy_anew(tmp_path: Path) -> None:
         "attempt-1/node-0/a/b",
         "attempt-01/node-0/x",
         "spec.yaml",
+        "evaluation/../x",
+        "evaluation/a/b",
+        "evaluation/.hidden",
         "attempt-1/node-0/rank-0.log\n",
         "",
     ],
@@ -60,6 +63,12 @@ def test_a_node_writes_nowhere_else_on_this_machine(tmp_path: Path, name: str) -
     with pytest.raises(RunFailed, match="no run has"):
         Mirror(tmp_path / "mirror").append(name, 0, b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_results_of_an_evaluation_are_copied_and_only_those_of_node_0(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path)
+    mirror.append("evaluation/panel.json", 0, b"{}")
+    assert mirror.sizes(1, 0) == {"evaluation/panel.json": 2} and mirror.sizes(1, 1) == {}
 
 
 def test_a_link_in_the_place_of_a_copy_is_not_followed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,8 @@ import pytest
 from engine.cluster.testbed import Testbed
 from engine.dispatch import lifecycle
 from engine.evaluate.results import ANSWERS, PANEL
+from engine.report.files import answers_here, evaluation_here
+from engine.store.database import Store
 from tests.cli.test_first_light import Shell
 from tests.evaluate.conftest import MakeSpec, rows
 from tests.train.forkserver import ForkServer
@@ -77,7 +80,15 @@ def test_two_nodes_answer_as_one_rank_here(scene: Scene) -> None:
     launched = scene.launch()
     _, err = launched.communicate(timeout=120)
     assert launched.returncode == 0, err
-    assert scene.shown()["attempts"] == 1
+    shown = scene.shown()
+    assert shown["attempts"] == 1
+    # Its files came with its facts: the nodes may be gone.
+    (made,) = [artifact for artifact in shown["artifacts"] if artifact["kind"] == "evaluation"]
+    shutil.rmtree(made["path"])
+    store = Store.open(scene.shell.database)
+    folder = evaluation_here(store, "eval-0001")
+    assert folder == store.runs_dir / "eval-0001" / "evaluation" and content(folder) == content(scene.here)
+    assert len(answers_here(store, "eval-0001")) == scene.questions
 
 
 @pytest.mark.cluster

@@ -1,10 +1,13 @@
-"""What runs write on this node, sent as it grows: fact files whole, logs within bounds, and where each agent stands."""
+"""What runs write on this node, sent as it grows, and where each agent stands.
+
+Fact files are sent whole, and so are the results of an evaluation if they are not too large; logs within bounds.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ PIECES_AT_ONCE = 16  # of one file, before requests and the other files get thei
 LOG_BACKLOG_BYTES = 4 << 20  # of a log that waits; of more than that only the end is sent
 LOG_END_BYTES = 1 << 20
 FACTS = ("metrics.jsonl", "events.jsonl", "samples.jsonl")
+RESULTS = "evaluation"  # the folder that an evaluation leaves, put there whole
+RESULT_BYTES = 64 << 20  # of larger ones nothing is sent
 
 Send = Callable[[Mapping[str, Any], bytes], None]
 
@@ -36,13 +41,40 @@ class _Followed:
     pulse: int = 0  # modification time of the heartbeat that was sent last, nanoseconds
     drained: bool = False
     inodes: dict[str, int] = field(default_factory=dict)
+    left_out: int = 0  # bytes of results that were told to be too large
 
     def files(self) -> Iterator[str]:
         """Yield the files that are followed."""
         if self.facts:
             yield from FACTS
+            yield from self.results()
         for path in sorted(self.folder.glob("*.log")):
             yield str(path.relative_to(self.run_dir))
+
+    def results(self) -> Sequence[str]:
+        """Return the files of an evaluation that are sent; none while there are none, or if they are too large."""
+        files, size = self._results()
+        return files if size <= RESULT_BYTES else ()
+
+    def results_too_large(self) -> int:
+        """Return the bytes of results of which nothing is sent; 0 if there are none, or that was said."""
+        size = self._results()[1] if self.facts and self.copy else 0
+        if size <= RESULT_BYTES or size == self.left_out:
+            return 0
+        self.left_out = size
+        return size
+
+    def _results(self) -> tuple[Sequence[str], int]:
+        files, size = [], 0
+        try:
+            with os.scandir(self.run_dir / RESULTS) as found:
+                for entry in sorted(found, key=lambda entry: entry.name):
+                    if entry.is_file(follow_symlinks=False):
+                        files.append(f"{RESULTS}/{entry.name}")
+                        size += entry.stat().st_size
+        except OSError:  # there is none, or it is just being replaced
+            return (), 0
+        return files, size
 
 
 class Following:
@@ -88,6 +120,8 @@ class Following:
             self._send({"run": followed.key, "phase": phase[0], "exit": phase[1], "slurm": phase[2]}, b"")
         if phase[0] == "alive":
             self._send_pulse(followed)
+        if size := followed.results_too_large():
+            self._send({"run": followed.key, "left_out": size, "bound": RESULT_BYTES}, b"")
         more = False
         if followed.copy and not followed.drained:
             more = any([self._send_file(followed, name) for name in followed.files()])
@@ -124,7 +158,7 @@ class Following:
                 offset = 0
                 followed.inodes[name] = status.st_ino
             skipped = 0
-            if name not in FACTS and status.st_size - offset > LOG_BACKLOG_BYTES:
+            if name.endswith(".log") and status.st_size - offset > LOG_BACKLOG_BYTES:
                 skipped = status.st_size - LOG_END_BYTES - offset
                 offset += skipped
             file.seek(offset)
