@@ -51,6 +51,7 @@ COMMANDS = {
     "train": "train:train",
     "undo": "bookkeeping:undo",
     "validate": "specs:validate",
+    "vote": "vote:vote",
     "watch": "watch:watch",
 }
 

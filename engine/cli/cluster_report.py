@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.cli.output import duration, iso_time, number, table
+from engine.cli.output import duration, number, table
 from engine.cluster.preflight import ASPECTS, Severity, states
 from engine.cluster.setup import hostfile_lines
 from engine.cluster.slowness import slow_latencies, slow_throughputs
+from engine.telemetry.json_values import iso_time
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:

@@ -36,10 +36,10 @@ _RUN, _CHECKPOINTS = "run", "checkpoints"
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["hf", "csv", "jsonl"]),
+    type=click.Choice(["hf", "csv", "jsonl", "html"]),
     default="hf",
     show_default=True,
-    help="hf: files as they are; csv, jsonl: metrics and samples out of the database.",
+    help="hf: files as they are; csv, jsonl: metrics and samples out of the database; html: a page of it, EXP.html.",
 )
 @global_options
 @pass_settings
@@ -52,14 +52,15 @@ def export(settings: Settings, reference: str, *, folder: Path, what: str | None
     folder = folder.expanduser().absolute()
     if style != "hf":
         if what is not None or all_shards:
-            raise InvalidInput(
-                f"--format {style} writes metrics and samples, and takes neither --what nor --all-shards."
-            )
-        from engine.cli.export_numbers import write_numbers
+            raise InvalidInput(f"--format {style} reads the database alone, and takes neither --what nor --all-shards.")
+        from engine.cli.export_numbers import write_numbers, write_page
 
-        written = write_numbers(store, identity, folder, style)
+        if style == "html":
+            written = [write_page(store, identity, folder)]
+        else:
+            written = write_numbers(store, identity, folder, style)
         document: dict[str, Any] = {"id": identity, "to": str(folder), "files": written}
-        told = f"{' and '.join(written)} are in {folder}."
+        told = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} in {folder}."
     elif all_shards:
         brought = _bring_shards(settings, store, identity, what or _RUN, folder)
         document = {"id": identity, "to": str(folder), "nodes": {name: _facts(each) for name, each in brought.items()}}

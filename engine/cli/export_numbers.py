@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.cli.measurements import sample_document
-from engine.cli.output import iso_time, json_number
 from engine.errors import Refused, RunFailed
+from engine.telemetry.json_values import iso_time, json_number
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -49,6 +49,21 @@ def write_numbers(store: Store, identity: str, folder: Path, style: str) -> list
     except OSError as error:
         raise RunFailed(f"cannot be written: {error.strerror}.", where=str(error.filename or folder)) from error
     return list(texts)
+
+
+def write_page(store: Store, identity: str, folder: Path) -> str:
+    """Write a page on an experiment, and return the name of its file. Raises as `write_numbers` does."""
+    from engine.report.comparing.building import build
+    from engine.report.comparing.page import to_html
+    from engine.report.written import write_file
+
+    text = to_html(build(store, [identity]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f"cannot be written: {error.strerror}.", where=str(error.filename or folder)) from error
+    write_file(folder / f"{identity}.html", text, hint="Name another folder.")
+    return f"{identity}.html"
 
 
 def _points(store: Store, identity: str) -> Iterator[tuple[str, int, int, str | None, float]]:

@@ -21,6 +21,7 @@ class FoundIndex:
 
     folder: Path
     name: str  # for people
+    experiment: str | None = None  # that made it, where it was named by that
 
 
 def find_index(settings: Settings, text: str) -> FoundIndex:
@@ -39,7 +40,7 @@ def find_index(settings: Settings, text: str) -> FoundIndex:
             hint="engine rag build makes an index; --db PATH names a database.",
             where=text,
         )
-    made = _artifact(settings, text)
+    identity, made = _artifact(settings, text)
     folder = Path(made.path).expanduser()
     if not (folder / _MANIFEST).is_file():
         raise Refused(
@@ -47,10 +48,10 @@ def find_index(settings: Settings, text: str) -> FoundIndex:
             hint=f"Bring it here: engine export {text} --to FOLDER --what index.",
             where=text,
         )
-    return FoundIndex(folder, text)
+    return FoundIndex(folder, text, identity)
 
 
-def _artifact(settings: Settings, text: str) -> Artifact:
+def _artifact(settings: Settings, text: str) -> tuple[str, Artifact]:
     from engine.rag.builds import made_by
     from engine.store import experiments
 
@@ -62,4 +63,4 @@ def _artifact(settings: Settings, text: str) -> Artifact:
     made = made_by(store, identity)
     if made is None:
         raise NotFound(f"{identity} has made no index.")
-    return made
+    return identity, made

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--clone", metavar="EXP", help="In place of a file: the spec of this experiment, and where it ran.")
+@click.option("--kind", metavar="KIND", help="In place of a file: a spec of this kind that --set says whole.")
 @click.option("--hostfile", type=click.Path(path_type=Path), help="Where it runs (default: this machine, one slot).")
 @click.option("--name", help="Name of the experiment, or of the pipeline.")
 @click.option("--tag", "tags", multiple=True, help="A tag.")
@@ -39,6 +40,7 @@ def launch(
     *,
     files: tuple[Path, ...],
     clone: str | None,
+    kind: str | None,
     hostfile: Path | None,
     name: str | None,
     tags: tuple[str, ...],
@@ -59,8 +61,8 @@ def launch(
     from engine.spec.pipeline import load_pipeline, names_pipeline
     from engine.store import experiments
 
-    if bool(files) == (clone is not None):
-        raise click.UsageError("name FILE…, or --clone EXP.")
+    if bool(files) + (clone is not None) + (kind is not None) != 1:
+        raise click.UsageError("name FILE…, or --clone EXP, or --kind KIND.")
     records = settings.records
     parents = [experiments.resolve(records.store(), reference) for reference in after]
     hosts = load_hostfile(hostfile) if hostfile is not None else None
@@ -75,8 +77,11 @@ def launch(
         ids = list(launched.stages.values())
     else:
         if only or skip:
-            raise InvalidInput("--only and --skip name stages of a pipeline.", where=clone or str(files[0]))
-        parent_id, specs, hosts = _specs(records, files, clone, overrides, hosts)
+            raise InvalidInput("--only and --skip name stages of a pipeline.", where=_source(files, clone, kind))
+        if kind is not None:
+            parent_id, specs = None, [_new(kind, overrides)]
+        else:
+            parent_id, specs, hosts = _specs(records, files, clone, overrides, hosts)
         grounds = Grounds(hosts, parents, gpu_memory, force)
         # If one cannot run, none is queued.
         ready = [made_ready(records, spec, grounds, where=where) for where, spec in specs]
@@ -93,6 +98,18 @@ def launch(
     followed = " ".join(ids) if launched is None else str(launched)
     say(settings, f"engine watch {followed} follows; plumbline shows all.")
     return 0
+
+
+def _source(files: tuple[Path, ...], clone: str | None, kind: str | None) -> str:
+    return str(files[0]) if files else clone or f"--kind {kind}"
+
+
+def _new(kind: str, overrides: tuple[str, ...]) -> tuple[str, AnySpec]:
+    """Return what errors call it, and the spec that settings alone make. Paths are relative to the working folder."""
+    from engine.spec.loading import spec_of_kind
+    from engine.spec.resolve import with_absolute_paths
+
+    return f"--kind {kind}", with_absolute_paths(spec_of_kind(kind, overrides), Path.cwd())
 
 
 def _specs(

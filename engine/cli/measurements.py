@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import in_order, iso_time, json_metrics, json_number, number, print_json, table
+from engine.cli.output import in_order, number, print_json, table
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput
+from engine.telemetry.json_values import iso_time, json_metrics, json_number
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:

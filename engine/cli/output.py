@@ -6,8 +6,7 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,28 +19,6 @@ if TYPE_CHECKING:
     from engine.store.experiments import Experiment
 
 _PLACES = {name: place for place, name in enumerate(METRICS)}
-
-
-def iso_time(seconds: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 UTC, milliseconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def json_number(value: float | None) -> float | None:
-    """A number that JSON has: NaN and infinities become null."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def json_metrics(metrics: Mapping[str, float | None]) -> dict[str, Any]:
-    """Metrics for a JSON document; what is not finite is null, with a sibling flag `NAME_nonfinite`."""
-    document: dict[str, Any] = {}
-    for name, value in metrics.items():
-        document[name] = json_number(value)
-        if value is not None and not math.isfinite(value):
-            document[f"{name}_nonfinite"] = str(value)
-    return document
 
 
 def print_json(document: Any) -> None:

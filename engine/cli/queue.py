@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import duration, iso_time, print_json, say, table
+from engine.cli.output import duration, print_json, say, table
 from engine.cli.settings import Settings, global_options, pass_settings
+from engine.telemetry.json_values import iso_time
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from engine.cli.output import print_json, say, table
 from engine.cli.settings import Settings, global_options, pass_settings
 
 if TYPE_CHECKING:
+    from engine.cli.indexes import FoundIndex
     from engine.evaluate.intervals import Interval
     from engine.evaluate.retrieval import Quality
 
@@ -28,6 +29,7 @@ _MEASURES = "recall@1,recall@5,recall@20,mrr@10,ndcg@10"
 @click.option("--measures", default=_MEASURES, show_default=True, help="Also precision@k, success@k, map.")
 @click.option("--embedder", type=click.Path(path_type=Path), help="Folder of the embedder, if it was moved.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--no-keep", is_flag=True, help="Do not keep the figures in the database.")
 @global_options
 @pass_settings
 def evaluate(
@@ -41,8 +43,13 @@ def evaluate(
     measures: str,
     embedder: Path | None,
     seed: int,
+    no_keep: bool,
 ) -> None:
-    """Measure each INDEX (a folder or an experiment) in each mode by the same questions, with 95 % intervals."""
+    """Measure each INDEX (a folder or an experiment) in each mode by the same questions, with 95 % intervals.
+
+    The figures are kept with the experiment that made the index: `engine show EXP` and the Index screen tell them.
+    """
+    from engine.cli.index_measures import keep_measures
     from engine.cli.indexes import find_index
     from engine.rag.embedding import environment
 
@@ -62,6 +69,7 @@ def evaluate(
     asked = answerable(read_questions(questions, qrels), str(questions))
     say(settings, f"{len(asked)} questions.")
     measured: list[Quality] = []
+    of: list[FoundIndex] = []
     for one in found:
         opened = open_index(one.folder, embedder)
         searcher = Searcher(opened)
@@ -77,6 +85,11 @@ def evaluate(
                 seed=seed,
             )
             measured.append(quality)
+            of.append(one)
+    if not no_keep:
+        how = {"embedder": None if embedder is None else str(embedder), "seed": seed}
+        pairs = list(zip(of, measured, strict=True))
+        keep_measures(settings, pairs, questions=questions, qrels=qrels, how=how)
     if settings.json:
         print_json([_document(quality) for quality in measured])
         return

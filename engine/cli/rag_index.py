@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import json_metrics, number, print_json, say, table
+from engine.cli.output import number, print_json, say, table
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, RunFailed
+from engine.telemetry.json_values import json_metrics
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def _count(last: Mapping[str, float], name: str) -> str:
 @pass_settings
 def show(settings: Settings, index: str, rejects: bool) -> None:
     """What INDEX (a folder or an experiment) holds, and what made it."""
+    from engine.cli.index_measures import measure_document, measures_of, measures_table
     from engine.cli.indexes import find_index
     from engine.job.durable import files_below
     from engine.rag.chunks.rejects import read_rejects
@@ -64,11 +66,16 @@ def show(settings: Settings, index: str, rejects: bool) -> None:
     manifest = read_manifest(found.folder)
     size = sum(file.stat().st_size for file in files_below(found.folder))
     left_out = read_rejects(found.folder / manifest.names().rejects)
+    measures = measures_of(settings, found)
     if settings.json:
         rejected = [asdict(one) for one in left_out]
-        print_json({"index": str(found.folder), "bytes": size, "rejects": rejected, **asdict(manifest)})
+        measured = [measure_document(one) for one in measures]
+        document = {"index": str(found.folder), "bytes": size, "rejects": rejected, "measures": measured}
+        print_json({**document, **asdict(manifest)})
         return
     click.echo(table(["INDEX", str(found.folder)], _facts(manifest, size)))
+    if measures:
+        click.echo("\n" + measures_table(measures))
     if rejects and left_out:
         click.echo()
         click.echo(table(["LEFT OUT", "IT"], [[one.place, one.reason] for one in left_out]))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import json_number, print_json, print_json_line, say
+from engine.cli.output import print_json, print_json_line, say
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import InvalidInput, PlumblineError
+from engine.telemetry.json_values import json_number
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 
 from engine.cli.output import print_json, say
 from engine.cli.settings import Settings, global_options, pass_settings
-from engine.errors import InvalidInput, RunFailed
+from engine.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engine.report.records import Report
@@ -85,8 +85,10 @@ def report(
 
 def write_report(made: Report, outputs: Sequence[Path], styles: Sequence[str] | None = None) -> None:
     """Write a report to files. styles: of each; None: as their names say. Raises RunFailed where one cannot be."""
+    from engine.report.written import write_file
+
     for path, style in zip(outputs, styles or [_style(path) for path in outputs], strict=True):
-        _write(path.expanduser(), _writer(style)(made))
+        write_file(path.expanduser(), _writer(style)(made), over=True)
 
 
 def _named(reference: str) -> str:
@@ -114,12 +116,3 @@ def _writer(style: str) -> Callable[[Report], str]:
     from engine.report.report import to_json
 
     return {"html": to_html, "md": to_markdown, "json": to_json}[style]
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise RunFailed(f"cannot be written: {error.strerror}.", where=str(path)) from error

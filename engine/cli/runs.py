@@ -5,52 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.output import duration, headline, iso_time, json_metrics, print_json, say, table
+from engine.cli.output import duration, headline, print_json, say, table
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import Refused
+from engine.report.listing.documents import as_document
 from engine.telemetry.states import Desired, State
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
     from engine.store.inputs import Input
-
-
-def as_document(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as `engine ls --json` prints it."""
-    return {
-        "id": experiment.id,
-        "name": experiment.name,
-        "kind": experiment.kind,
-        "state": experiment.state,
-        "desired": experiment.desired,
-        "priority": experiment.priority,
-        "step": experiment.step,
-        "total_steps": experiment.total_steps,
-        "progress": experiment.progress,
-        "created_at": iso_time(experiment.created_at),
-        "started_at": iso_time(experiment.started_at),
-        "ended_at": iso_time(experiment.ended_at),
-        "heard_at": iso_time(experiment.heard_at),
-        "hostfile": experiment.hostfile,
-        "nodes": experiment.nodes,
-        "hosts": list(experiment.hosts),
-        "attempts": experiment.attempts,
-        "parent": experiment.parent_id,
-        "tags": list(experiment.tags),
-        "note": experiment.note,
-        "archived": experiment.archived_at is not None,
-        "pinned": experiment.pinned_at is not None,
-        "last": json_metrics(experiment.last),
-        "reason": experiment.reason,
-        "exit_code": experiment.exit_code,
-    }
 
 
 @click.command()
@@ -65,21 +34,43 @@ def as_document(experiment: Experiment) -> dict[str, Any]:
     help="A key, a metric or spec.KEY; a leading - turns it round.",
 )
 @click.option("--all", "archived", is_flag=True, help="Archived ones, too.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the list into a file: .csv, .json, or .html, a page that holds everything.",
+)
+@click.option("--force", is_flag=True, help="Write over another FILE.")
 @global_options
 @pass_settings
-def ls(settings: Settings, expression: str, sort: str, archived: bool) -> None:
+def ls(settings: Settings, *, expression: str, sort: str, archived: bool, output: Path | None, force: bool) -> None:
     """List the experiments, pinned ones first."""
     from engine.store import experiments
+    from engine.store.bests import Bests
+    from engine.store.filtering.keys import best_metrics
     from engine.store.filtering.selecting import Filter
     from engine.store.ordering import ordered
     from engine.store.spec_values import spec_values
 
     store = settings.open_store()
     chosen, now = Filter(expression), time.time()
-    found = experiments.list_experiments(store, archived=archived or chosen.tells_archived)
+    listed = experiments.list_experiments(store, archived=archived or chosen.tells_archived)
+    found = Bests(store).into(listed, best_metrics(expression, sort))
     needed = chosen.uses_specs or "spec." in sort
     specs = spec_values(store, [one.id for one in found]) if needed else {}
     selected = ordered(chosen.select(found, specs, now=now), sort, specs=specs, now=now)
+    if output is not None:
+        from engine.report.listing.files import STYLES, written
+        from engine.report.written import style_of, write_file
+
+        style = style_of(output, STYLES)
+        write_file(output.expanduser(), written(store, style, selected, expression), over=force)
+        if settings.json:
+            print_json({"path": str(output), "format": style, "experiments": [one.id for one in selected]})
+        else:
+            say(settings, f"{output} has {len(selected)} experiment{'s' if len(selected) != 1 else ''}.")
+        return
     if settings.json:
         print_json([as_document(experiment) for experiment in selected])
         return
@@ -138,7 +129,7 @@ def resume(settings: Settings, references: tuple[str, ...], overrides: tuple[str
     from engine.store import experiments
 
     store = settings.open_store()
-    ids = _each(store, references, _ended_badly, "has no stage that failed or was stopped")
+    ids = _each(store, references, lambda state: state.ended_badly, "has no stage that failed or was stopped")
     given = _settings_of_each(store, references, overrides)
     changed = {identity: _changed(settings, store, identity, each) for identity, each in given.items() if each}
     # What comes after others first: with these it is queued again in any case.
@@ -168,10 +159,6 @@ def clone(settings: Settings, reference: str, output: Path | None) -> None:
 
     store = settings.open_store()
     write_or_print(to_yaml(spec_to_edit(store, experiments.resolve(store, reference)), comments=True), output)
-
-
-def _ended_badly(state: State) -> bool:
-    return state.ended and state is not State.SUCCEEDED
 
 
 def _each(store: Store, references: Sequence[str], concerns: Callable[[State], bool], otherwise: str) -> list[str]:
@@ -210,7 +197,7 @@ def _settings_of_each(store: Store, references: Sequence[str], overrides: Sequen
         known = {stage: experiments.get(store, identity) for stage, identity in launch.stages.items()}
         dealt = deal(overrides, {stage: Kind(each.kind) for stage, each in known.items()})
         for stage, each in known.items():
-            if _ended_badly(each.state):
+            if each.state.ended_badly:
                 given.setdefault(each.id, []).extend(setting for setting, _ in dealt[stage])
             elif own := [whole for setting, whole in dealt[stage] if setting != whole]:
                 raise Refused(

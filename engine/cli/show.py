@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import in_order, iso_time, number, print_json, table
-from engine.cli.runs import as_document
+from engine.cli.output import in_order, number, print_json, table
 from engine.cli.settings import Settings, global_options, pass_settings
+from engine.report.listing.documents import as_document
+from engine.telemetry.json_values import iso_time
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def _times_as_text(document: dict[str, Any]) -> dict[str, Any]:
 @pass_settings
 def show(settings: Settings, reference: str) -> None:
     """Spec, health, attempts, lineage, artifacts, events and last metrics of one experiment."""
+    from engine.cli.index_measures import measure_document, measures_table
     from engine.spec.canonical import flatten
     from engine.spec.resolve import paths_by_key
-    from engine.store import attempts, events, experiments, facts, series
+    from engine.store import attempts, events, experiments, facts, index_measures, series
     from engine.store.inputs import inputs_of, users_of
     from engine.store.verdicts import read_verdicts
     from engine.telemetry.metrics import unit_of
@@ -51,6 +53,7 @@ def show(settings: Settings, reference: str) -> None:
         keys.setdefault(path, []).append(key)
     inputs, users = inputs_of(store, identity), users_of(store, identity)
     health = read_verdicts(store, identity, time.time())
+    measures = index_measures.of_experiment(store, identity) if experiment.kind == "rag" else []
     if settings.json:
         document = as_document(experiment)
         document |= {
@@ -68,6 +71,8 @@ def show(settings: Settings, reference: str) -> None:
             "used_by": users,
             "events": happened,
         }
+        if experiment.kind == "rag":
+            document["index_measures"] = [measure_document(one) for one in measures]
         print_json(document)
         return
     facts_shown = [
@@ -97,6 +102,8 @@ def show(settings: Settings, reference: str) -> None:
     if last:
         rows = [[name, number(last[name][1]), unit_of(name) or "", str(last[name][0])] for name in in_order(last)]
         click.echo("\n" + table(["METRIC", "LAST", "UNIT", "AT STEP"], rows, right=(1, 3)))
+    if measures:
+        click.echo("\n" + measures_table(measures))
     if tried:
         rows = [
             [str(attempt["number"]), str(attempt["state"]), str(attempt["resumed_step"] or 0), attempt["reason"] or ""]

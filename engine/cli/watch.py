@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from engine.cli.output import duration, number, print_json, table
-from engine.cli.runs import as_document
 from engine.cli.settings import Settings, global_options, pass_settings
 from engine.errors import ExitCode
+from engine.report.listing.documents import as_document
 from engine.telemetry.states import State
 
 if TYPE_CHECKING:

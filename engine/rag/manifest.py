@@ -157,6 +157,11 @@ def _digest(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+def manifest_hash(folder: Path) -> str:
+    """Return the SHA-256 of the manifest of an index, which each update changes. Raises OSError if it has none."""
+    return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of an index.
 

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from engine.report import tables
-from engine.report.bars import bars, legend, shares, small
-from engine.report.html_examples import examples
+from engine.report.document import document
+from engine.report.html_outcomes import HOW_TO_READ, change_parts, outcomes
 from engine.report.html_runs import run_section
 from engine.report.html_tables import drawn
 from engine.report.lines import reliability, risk_coverage
 from engine.report.markup import Html, joined, tag
-from engine.report.records import Change, Headline, Report
-from engine.report.wording import counted, moment
-
-_STYLE = Path(__file__).with_name("page.css")
-# Nothing but what stands in the file, whatever a text from outside tries.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_HOW_TO_READ = (
-    "An answer is correct, abstains, or is hallucinated. The score is correct − hallucinated, from −1 to 1: who always "
-    "abstains has 0. Intervals are 95% bootstrap intervals over questions; differences are paired, question by "
-    "question, and one whose interval holds no 0 is coloured. McNemar's test asks whether both are equally often "
-    "right."
-)
+from engine.report.records import Report
+from engine.report.wording import moment
 
 
 def to_html(report: Report) -> str:
     """Return the page."""
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{report.title}: hallucination report"),
-        Html(f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style>"),
-    )
-    body = tag("body", joined(_sections(report), Html("\n")))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    return document(f"{report.title}: hallucination report", _sections(report))
 
 
 def _sections(report: Report) -> Iterator[Html]:
@@ -53,8 +33,8 @@ def _sections(report: Report) -> Iterator[Html]:
     yield tag("nav", joined((tag("a", words, href=f"#{place}") for place, words in links), " "))
     if report.headlines:
         yield tag("h2", "Outcomes", id="outcomes")
-        yield tag("p", _HOW_TO_READ, class_="soft small")
-        yield from map(_headline, report.headlines)
+        yield tag("p", HOW_TO_READ, class_="soft small")
+        yield from map(outcomes, report.headlines)
         yield tag("h2", "What changed", id="changes")
         yield joined(_changes(report)) or tag("p", "There are no two evaluations of the same questions to compare.")
         yield tag("h2", "Confidence", id="confidence")
@@ -66,47 +46,12 @@ def _sections(report: Report) -> Iterator[Html]:
     yield from map(run_section, report.runs)
 
 
-def _headline(told: Headline) -> Html:
-    parts = [tag("h3", tables.asked(told))]
-    occurring = {name: True for one in told.measured if one.part is not None for name in shares(one.part)}
-    if occurring:
-        parts += [legend(occurring), tag("div", bars(told), class_="wide bars")]
-    parts.append(drawn(tables.headline(told), class_="headline"))
-    notes = [f"{one.label} ({one.evaluation}): {one.note}" for one in told.measured if one.note is not None]
-    parts += [tag("p", note, class_="soft small") for note in (*notes, *told.left_out)]
-    for title, grid, rows in tables.groups(told):
-        parts += [tag("h4", title), drawn(grid, extra=[small(part) for part in rows])]
-    more = tables.more_figures(told)
-    if more.rows:
-        parts += [tag("h4", "More figures"), drawn(more, class_="long")]
-    return joined(parts)
-
-
 def _changes(report: Report) -> Iterator[Html]:
     for told in report.headlines:
         for change in told.changes:
             where = f" · {tables.asked(told)}" if len(report.headlines) > 1 else ""
             yield tag("h3", f"{change.before_label} → {change.after_label}{where}")
-            yield from _change(change)
-
-
-def _change(change: Change) -> Iterator[Html]:
-    yield tag("p", tables.changed(change))
-    yield tag(
-        "div",
-        drawn(tables.matrix(change), class_="matrix", heat=change.paired),
-        drawn(tables.differences(change)),
-        class_="pair",
-    )
-    if change.note is not None:
-        yield tag("p", change.note, class_="soft small")
-    for title, shown, whole in (
-        ("Better", change.better_examples, change.better),
-        ("Newly hallucinated", change.hallucinated_examples, change.newly_hallucinates),
-    ):
-        if shown:
-            yield tag("h4", f"{title}: {len(shown):,} of {counted(whole, 'answer')}")
-            yield examples(shown, change)
+            yield from change_parts(change)
 
 
 def _confidence(report: Report) -> Iterator[Html]:

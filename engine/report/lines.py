@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from engine.report.wording import measured, percent, plain
 from engine.telemetry.axis import Axis, Scale, x_axis, y_axis
 from engine.telemetry.charts import beside
 
-_COLORS = 6
+_COLORS = 8
 _OUTCOMES = ("hallucinated", "correct", "abstained")
 _DOTS_UP_TO = 24  # points of a line that are shown one by one
 
@@ -61,11 +62,15 @@ class Box:
 
     def path(self, xs: Sequence[float], ys: Sequence[float | None]) -> str:
         """Return the way through points; it breaks off where there is none."""
+        values = np.array([math.nan if y is None else y for y in ys], dtype=np.float64)
+        across = self.left + self.x.fraction(np.array(xs, dtype=np.float64)) * (self.width - self.left - self.right)
+        room = self.height - self.top - self.bottom
+        down = self.height - self.bottom - self.y.fraction(values) * room
         words, drawing = [], False
-        for x, y in zip(xs, ys, strict=True):
-            if y is not None:
-                words.append(f"{'L' if drawing else 'M'}{self.across(x):.1f} {self.down(y):.1f}")
-            drawing = y is not None
+        for x, y, there in zip(across.tolist(), down.tolist(), np.isfinite(values).tolist(), strict=True):
+            if there:
+                words.append(f"{'L' if drawing else 'M'}{x:.1f} {y:.1f}")
+            drawing = there
         # A point alone is a line of no length: its round ends are seen.
         return " ".join(words) + (" h0" if words else "")
 
@@ -80,9 +85,24 @@ def figure(chart: Chart, marks: Sequence[tuple[int, str]]) -> Html:
     return tag("figure", tag("figcaption", *_caption(chart)), drawing(chart, marks, 340.0, 165.0))
 
 
-def drawing(chart: Chart, marks: Sequence[tuple[int, str]], width: float, height: float) -> Html:
-    """Return the picture of a chart alone. width, height: pixels."""
+def drawing(
+    chart: Chart,
+    marks: Sequence[tuple[int, str]],
+    width: float,
+    height: float,
+    *,
+    colors: Sequence[str] = (),
+    level: float | None = None,
+) -> Html:
+    """Return the picture of a chart alone.
+
+    Arguments:
+        width, height: pixels.
+        colors: the class of each line; empty: by its name and place.
+        level: a value that is aimed at.
+    """
     values = [value for line in chart.lines for value in line.value if value is not None]
+    values += [level] if level is not None else []
     steps = [step for line in chart.lines for step in (line.step[0], line.step[-1])]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     box = Box(width, height, x_axis(min(steps), max(steps), 4), y_axis(low, high, Scale.LINEAR, 4))
@@ -92,8 +112,12 @@ def drawing(chart: Chart, marks: Sequence[tuple[int, str]], width: float, height
             at = box.across(step)
             title = tag("title", f"{what} at step {step}")
             parts.append(tag("line", title, x1=at, x2=at, y1=box.top, y2=box.height - box.bottom, class_="mark"))
+    if level is not None:
+        at = box.down(level)
+        title = tag("title", f"target {plain(level)}")
+        parts.append(tag("line", title, x1=box.left, x2=width - box.right, y1=at, y2=at, class_="mark"))
     for place, line in enumerate(chart.lines):
-        parts.extend(_curve(box, line, key_color(line.name, place)))
+        parts.extend(_curve(box, line, colors[place] if colors else key_color(line.name, place)))
     return box.picture(chart.title, *parts)
 
 

@@ -26,14 +26,15 @@ _TOLD = frozenset({"health", "rolled_back"})  # events that count whatever their
 _NOT_COMPARED = frozenset({"kind", "name", "note"})
 
 
-def runs(store: Store, selection: Selection, found: Found) -> list[Run]:
-    """Return what is to be said of the experiments of a selection, in its order."""
+def runs(store: Store, selection: Selection, found: Found, *, only: Sequence[str] | None = None) -> list[Run]:
+    """Return what is to be said of the experiments of a selection, in its order. only: of these; null for all."""
     ids, specs = selection.experiments, selection.specs
     known = {identity: experiments.get(store, identity) for identity in ids}
     against = {identity: _held_against(known, identity, selection.parents[identity]) for identity in ids}
     return [
         _run(store, known[identity], specs[identity], _Held(other, specs[other]) if other is not None else None, found)
         for identity, other in against.items()
+        if only is None or identity in only
     ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -106,6 +108,20 @@ def measured(name: str, value: float | None) -> str:
     if value is None or unit in (None, "1"):
         return plain(value)
     return in_words(value) if unit == "bytes" else f"{plain(value)} {unit}"
+
+
+def value_text(value: object) -> str:
+    """Return a value of a spec in one line; a dash for none."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, float):
+        return short(value, 6)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def typographic(text: str) -> str:
+    """Return a number with a minus sign in place of its hyphen."""
+    return re.sub(r"(?<![A-Za-z0-9])-(?=[0-9])", "\N{MINUS SIGN}", text)
 
 
 def counted(count: int, noun: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from engine.errors import InvalidInput
-from engine.spec.document import LARGEST_TEXT, Document, KeyPath, dotted, shown
+from engine.spec.document import LARGEST_TEXT, Document, KeyPath, dotted, short, shown
 from engine.spec.fields import Section
 from engine.spec.keys import key_at, keys_below, keys_of, listing, nearest, section_at
 from engine.spec.models import SPEC_TYPES, AnySpec, Kind
@@ -71,6 +71,26 @@ def parse_spec(text: str, source: str = "spec", overrides: Sequence[str] = ()) -
         InvalidInput: with the place of the first fault, and all faults in the message, one a line.
     """
     return _overridden(Document.read(text, source), overrides)
+
+
+def empty_document(kind: str) -> Document:
+    """Return a spec of which nothing is said but its kind; the sections that it must have are there, empty.
+
+    Raises:
+        InvalidInput: if there is no such kind.
+    """
+    where = f"--kind {short(kind)}"
+    if kind not in list(Kind):
+        raise unknown_kind(kind, where)
+    keys = keys_of(SPEC_TYPES[Kind(kind)])
+    given: dict[str, Any] = {"kind": kind}
+    given |= {name: {} for name, key in keys.items() if key.required and key.section is not None}
+    return Document(given, dict.fromkeys([(), *((name,) for name in given)], where))
+
+
+def spec_of_kind(kind: str, overrides: Sequence[str]) -> AnySpec:
+    """Return the spec of this kind that KEY=VALUE settings alone make. Raises InvalidInput as `parse_spec` does."""
+    return _overridden(empty_document(kind), overrides)
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> AnySpec:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidInput
-from engine.store.filtering.keys import LAST, SPEC, family
+from engine.store.filtering.keys import BEST, LAST, SPEC, family
+from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import HEADLINE
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def ordered(
 
     Args:
         experiments: in an order that stays among equals.
-        key: one of `KEYS`, a metric (`last.NAME` or NAME) or `spec.KEY`; a leading - turns it round.
+        key: one of `KEYS`, a metric (`last.NAME` or NAME), its best value (`best.NAME`, which the experiments then
+            have), or `spec.KEY`; a leading - turns it round.
         specs: values of their specs, by id.
         now: seconds since the epoch.
 
@@ -77,6 +79,11 @@ def _read_of(name: str, experiments: Sequence[Experiment], specs: Mapping[str, M
         near = difflib.get_close_matches(name, [*KEYS, *metrics], n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Keys: {', '.join(KEYS)}, a metric, or spec.KEY."
         raise InvalidInput(f"cannot sort by {name}.", hint=hint)
+    if prefix == BEST:
+        if not direction_of(rest):
+            told = f"cannot sort by {name}: whether more or less of {rest} is better is not known."
+            raise InvalidInput(told, hint=f"Sort by {rest}.")
+        return lambda one, now: one.best.get(rest)
     return lambda one, now: one.last.get(rest)
 
 

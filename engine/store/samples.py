@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -32,8 +33,10 @@ class Sample:
     scores: Mapping[str, float]  # may be NaN or infinite
 
 
-def list_samples(store: Store, identity: str, step: int | None = None) -> list[Sample]:
+def list_samples(store: Store, identity: str, step: int | None = None, *, newest: int | None = None) -> list[Sample]:
     """Return what the model wrote, at one step or at all, in the order of steps.
+
+    newest: only so many, those of the last steps.
 
     Raises NotFound if there is no such experiment.
     """
@@ -51,9 +54,11 @@ def list_samples(store: Store, identity: str, step: int | None = None) -> list[S
     with store.read() as connection:
         require(connection, identity)
         kept = lineage(connection, identity)
-        rows = connection.execute(found.order_by(_columns.step, _columns.attempt, _columns.id)).all()
+        order = (_columns.step, _columns.attempt, _columns.id)
+        found = found.order_by(*(order if newest is None else [column.desc() for column in order]))
+        counted = (row for row in connection.execute(found) if row.step <= kept.last_step(row.attempt))
+        rows = list(islice(counted, newest))
     return [
         Sample(*row[:-1], scores={name: math.nan if score is None else float(score) for name, score in row[-1].items()})
-        for row in rows
-        if row.step <= kept.last_step(row.attempt)
+        for row in (rows if newest is None else reversed(rows))
     ]

@@ -243,3 +243,25 @@ votes = Table(
     Column("voted_at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
+
+index_measures = Table(
+    "index_measures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("experiment_id", String, ForeignKey("experiments.id", ondelete="CASCADE")),  # null: none has made the index
+    Column("path", Text, nullable=False),  # of the index, on the machine that measured it
+    Column("manifest_sha256", String, nullable=False),  # of its manifest then: an update changes it
+    Column("questions", Text, nullable=False),  # where they were read from
+    Column("questions_sha256", String, nullable=False),  # of that file, and of judgements that stand apart
+    Column("count", Integer, nullable=False),  # of the questions that have a relevant document
+    Column("mode", String, nullable=False),  # dense, lexical or hybrid
+    Column("fusion", String),  # null: no two rankings were fused
+    Column("settings", JSON, nullable=False),  # {qrels, embedder, seed}
+    Column("figures", JSON, nullable=False),  # {measure: [value, low, high]}, 95 % intervals; null: undefined
+    Column("seconds", Float, nullable=False),  # of all searches, in batches
+    Column("latency_p50", Float, nullable=False),  # seconds of one question alone
+    Column("latency_p99", Float, nullable=False),
+    Column("measured_at", Float, nullable=False),
+    Index("index_measures_by_experiment", "experiment_id", "measured_at"),
+    Index("index_measures_by_path", "path", "measured_at"),
+)

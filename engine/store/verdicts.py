@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.spec.models import PpoSpec
-from engine.store import attempts, experiments, series
+from engine.store import attempts, experiments
+from engine.store.point_arrays import fresh
 from engine.telemetry.health import verdicts
 from engine.telemetry.health_observed import Observed, RankMark, Verdict
-from engine.telemetry.smoothing import Floats
 from engine.telemetry.states import State
 
 if TYPE_CHECKING:
@@ -24,23 +20,13 @@ if TYPE_CHECKING:
 HEARD_SECONDS = 20.0  # a node that was not heard for longer says nothing of now
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Points:
-    step: NDArray[np.int64]
-    time: Floats
-    value: Floats
-
-
 def read_verdicts(store: Store, identity: str, now: float) -> list[Verdict]:
     """Return what is wrong with an experiment, the worst first. now: seconds since the epoch.
 
     Raises NotFound if there is no such experiment.
     """
     experiment = experiments.get(store, identity)
-    curves = {}
-    for info in series.names(store, identity):
-        found = series.read(store, identity, info.name)
-        curves[info.name] = _Points(np.array(found.step, np.int64), np.array(found.time), np.array(found.value))
+    curves = dict(fresh(store, identity, {}))
     contacts = [each for each in attempts.contacts(store, identity) if each.attempt == experiment.attempts]
     observed = Observed(
         kind=experiment.kind,

@@ -126,8 +126,13 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def _linear_axis(low: float, high: float, ticks: int) -> Axis:
-    span = high - low
-    return _stepped(low, high, nice(span / max(_END_STEPS, ticks)), nice(span / max(1, ticks)))
+    end_step = nice((high - low) / max(_END_STEPS, ticks))
+    ends = _stepped(low, high, end_step, end_step)  # what it spans counts for how far apart its ticks are
+    step = nice((ends.high - ends.low) / max(1, ticks))
+    axis = _stepped(low, high, end_step, step)
+    if len(axis.ticks) < 2 <= ticks:  # one label alone tells no scale: the next finer of 1, 2, 5
+        axis = _stepped(low, high, end_step, nice(step / 2.5))
+    return axis
 
 
 def _stepped(low: float, high: float, end_step: float, tick_step: float, *, time: bool = False) -> Axis:

@@ -11,6 +11,7 @@ _TRAINING: tuple[Panel, ...] = (
     ("lr",),
     ("grad_norm",),
     ("tokens_per_second",),
+    ("mfu",),
     ("seconds_per_step",),
     ("memory_bytes",),
 )
@@ -33,6 +34,7 @@ _BY_KIND: dict[str, tuple[Panel, ...]] = {
         ("repetition_rate",),
         ("grad_norm", "value_grad_norm"),
         ("lr",),
+        ("mfu",),
         ("seconds_per_step",),
         ("generate_seconds", "score_seconds", "train_seconds"),
         ("memory_bytes",),

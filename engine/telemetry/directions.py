@@ -7,7 +7,7 @@ _MORE = frozenset(
         *("accuracy", "margin", "score", "reward", "shaped_reward", "explained_variance", "eos_rate"),
         *("correct", "claim_precision", "groundedness", "citation_recall", "citation_precision", "hit", "auroc"),
         *("mc1", "mc2", "recall@k", "mrr@k", "ndcg@k", "index_recall@k"),
-        *("tokens_per_second", "samples_per_second", "chunks_per_second", "queries_per_second"),
+        *("tokens_per_second", "samples_per_second", "chunks_per_second", "queries_per_second", "mfu"),
     }
 )
 _LESS = frozenset(

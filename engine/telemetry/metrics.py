@@ -90,6 +90,7 @@ _TABLE = {
     # pace
     "tokens_per_second": Metric("tokens/s", "tokens trained on, embedded, or written, a second, over all ranks"),
     "samples_per_second": Metric("samples/s", "rows or episodes trained on a second, over all ranks"),
+    "mfu": Metric("1", "model FLOPs utilisation: the share of the GPUs' dense arithmetic that the model needed"),
     "seconds_per_step": Metric("s", "time of an optimiser step"),
     "generate_seconds": Metric("s", "time of a step spent on writing answers"),
     "score_seconds": Metric("s", "time of a step spent on scoring answers"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_BLOCK = 128
+_NOTHING = 1e-17  # of a double's last place
 _DOUBLE_DIGITS = 37.0  # e^-37 is less than half a unit in the last place of 1.0
 
 
@@ -33,23 +33,12 @@ def smooth(values: Floats, weight: float) -> Floats:
 
 
 def _average(values: Floats, weight: float) -> Floats:
-    """Work on many blocks side by side, point by point, then carry one number from block to block."""
-    count = values.size
-    blocks = -(-count // _BLOCK)
-    padded = np.zeros(blocks * _BLOCK)
-    padded[:count] = values
-    # [place in the block, block], so that each pass runs over memory that lies together
-    partial = np.ascontiguousarray(padded.reshape(blocks, _BLOCK).T)
-    partial *= 1.0 - weight
-    for place in range(1, _BLOCK):
-        partial[place] += weight * partial[place - 1]
-    decay = weight**_BLOCK
-    carry, carries = 0.0, []
-    for last in partial[-1].tolist():
-        carries.append(carry)
-        carry = last + decay * carry
-    partial += np.multiply.outer(weight ** np.arange(1.0, _BLOCK + 1.0), np.array(carries))
-    average: Floats = partial.T.reshape(-1)[:count]
-    biased = min(count, int(_DOUBLE_DIGITS / -math.log(weight)) + 1)
+    """Sum 1, 2, 4, … neighbours of each point, until those further back weigh nothing: each pass doubles the reach."""
+    average: Floats = values * (1.0 - weight)
+    reach, decay = 1, weight
+    while reach < values.size and decay > _NOTHING:
+        average[reach:] += decay * average[:-reach]
+        reach, decay = 2 * reach, decay * decay
+    biased = min(values.size, int(_DOUBLE_DIGITS / -math.log(weight)) + 1)
     average[:biased] /= 1.0 - weight ** np.arange(1.0, biased + 1.0)
     return average

@@ -20,7 +20,7 @@ from engine.dispatch import lifecycle
 from engine.spec.pipeline import load_pipeline
 from engine.spec.resolve import is_reference, paths_by_key
 from tests.evaluate.table_model import make_model
-from tests.tui.test_terminal import Terminal
+from tests.tui.terminal import Terminal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

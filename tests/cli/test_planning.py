@@ -109,3 +109,14 @@ def test_a_placement_that_the_hostfile_has_not_is_refused(engine: Engine, house:
     arguments = ("launch", str(house / "sft.yaml"), "--hostfile", str(house / "hosts"))
     refused = engine(*arguments, "--set", "placement.nodes=2")
     assert refused.code == 4 and "the hostfile has 1" in refused.err
+
+
+def test_a_spec_of_settings_alone_needs_no_file(engine: Engine, house: Path) -> None:
+    missing = engine("launch", "--kind", "sft", "--set", f"model.path={house / 'model'}")
+    assert missing.code == 2 and "--kind sft: data.train is missing" in missing.err
+    assert engine("launch", "--kind", "sfft").code == 2 and engine("launch", "--kind", "sft", "x.yaml").code == 2
+    write_model(house, SMALL)
+    settings = (f"model.path={house / 'model'}", f"data.train={house / 'train.jsonl'}")
+    words = [word for setting in settings for word in ("--set", setting)]
+    queued = engine("launch", "--kind", "sft", *words, "--after", "never")
+    assert queued.code == 0 and launched(engine) == ["sft-0002"]

@@ -159,6 +159,30 @@ def test_eval_measures_each_way_with_intervals(engine: Engine, index: Path, tmp_
     assert wrong.code == 2 and "fuzzy" in wrong.err
 
 
+def test_what_eval_measured_is_kept_with_the_experiment_that_made_the_index(
+    engine: Engine, index: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "experiments.db"
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in QUESTIONS))
+    asked = ("rag", "eval", str(index), "--questions", str(questions), "--mode", "lexical", "--db", str(database))
+    nowhere = engine(*asked)
+    assert "Not kept: there is no database" in nowhere.err and not database.exists()
+    Store.open(database)
+    assert f"Kept in {database} with {index}." in engine(*asked).err  # no experiment made it
+    assert "no database" not in engine(*asked, "--no-keep").err
+    assert len(engine("rag", "show", str(index), "--json", "--db", str(database)).json["measures"]) == 1
+
+    made = experiment(database, "bridges", str(index))
+    assert f"with {made}." in engine(*asked).err and f"with {made}." in engine(*asked).err
+    shown = engine("show", made, "--json", "--db", str(database)).json["index_measures"]
+    assert [(one["mode"], one["questions"], one["recall@1"]) for one in shown] == [("lexical", 2, 1.0)] * 2
+    assert shown[0]["questions_file"] == str(questions) and shown[0]["measured_at"] >= shown[1]["measured_at"]
+    for told in (engine("show", made, "--db", str(database)), engine("rag", "show", str(index), "--db", str(database))):
+        (line,) = [line for line in told.out.splitlines() if "questions.jsonl" in line]  # the newest alone
+        assert line.split()[1:5] == ["ago", "questions.jsonl", "2", "lexical"]
+
+
 def test_show_tells_what_it_holds_and_what_was_left_out(engine: Engine, index: Path) -> None:
     shown = engine("rag", "show", str(index), "--rejects")
     for words in ("documents", "tiny, 32 dimensions, fp32", "Flat: ", "BM25", "a.jsonl:4", "is empty"):

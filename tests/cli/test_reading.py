@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,35 @@ def test_a_filter_asks_for_specs_and_metrics_and_says_where_it_is_wrong(engine: 
     assert [row["id"] for row in engine("--json", "ls", "--filter", "last.loss<1 cfg.lr>0").json] == ["sft-0001"]
     wrong = engine("ls", "--filter", "kind:sft stat:x")
     assert (wrong.code, wrong.err) == (2, "error: filter, character 10: there is no key stat. Did you mean state?\n")
+
+
+def test_ls_writes_a_file_as_its_name_says_and_never_over_another_one(
+    engine: Engine, filled: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"runs.{style}" for style in ("csv", "json", "html")]
+    for file in files:
+        done = engine("ls", "--sort", "id", "-o", str(file), "--json")
+        assert done.code == 0 and done.json["experiments"] == ["sft-0001", "sft-0002"]
+    rows = list(csv.DictReader(files[0].read_text().splitlines()))
+    assert [row["id"] for row in rows] == ["sft-0001", "sft-0002"] and float(rows[0]["last.loss"]) == 0.2
+    assert rows[0]["last.grad_norm"] == "nan" and rows[1]["parent"] == "sft-0001" and rows[1]["last.loss"] == ""
+    assert json.loads(files[1].read_text()) == engine("ls", "--sort", "id", "--json").json
+    assert "<title>2 experiments</title>" in files[2].read_text()
+    refused = engine("ls", "--filter", "tag:base", "-o", str(files[2]))
+    assert refused.code == 4 and "is there already" in refused.err and "--force" in refused.err
+    assert engine("ls", "--filter", "tag:base", "-o", str(files[2]), "--force").code == 0
+    assert "<title>1 experiment</title>" in files[2].read_text()
+    assert engine("ls", "-o", str(tmp_path / "runs.xls")).code == 2
+
+
+def test_a_page_of_one_run_is_the_same_by_compare_and_by_export(engine: Engine, filled: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert engine("compare", "first", "-o", str(page)).code == 0
+    exported = engine("export", "first", "--to", str(tmp_path / "out"), "--format", "html", "--json").json
+    assert exported["files"] == ["sft-0001.html"]
+    assert (tmp_path / "out" / "sft-0001.html").read_bytes() == page.read_bytes() and b"\x1b" not in page.read_bytes()
+    assert engine("compare", "first").code == 2 and engine("compare", "first", "-o", "x.md").code == 2
+    both = engine("compare", "first", "second", "-o", str(page))
+    assert both.code == 4 and "is there already" in both.err
+    assert engine("compare", "first", "second", "-o", str(page), "--force", "--json").json["notes"] == []
+    assert "1 of " in page.read_text() and "train.lr" in page.read_text()

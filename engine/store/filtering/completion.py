@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.store.filtering.keys import BY_NAME, CFG, KEYS, LAST, SPEC, Sort, family
+from engine.store.filtering.keys import BEST, BY_NAME, CFG, KEYS, LAST, SPEC, Sort, family
+from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -103,15 +104,22 @@ def _keys(typed: str, start: int, vocabulary: Vocabulary) -> Iterator[Completion
     if of_family is not None:
         prefix, rest = of_family
         names = vocabulary.spec_keys() if prefix == SPEC else vocabulary.metrics()
+        if prefix == BEST:
+            names = [name for name in names if direction_of(name)]
         written = typed[: len(typed) - len(rest)]
         for name in _ranked(rest, names):
-            unit = METRICS[name].unit if prefix == LAST and name in METRICS else ""
+            unit = METRICS[name].unit if prefix != SPEC and name in METRICS else ""
             yield Completion(f"{written}{name}", start, "" if unit == "1" else unit)
         return
     for key in KEYS:
         if key.name.startswith(typed.lower()):
             yield Completion(f"{key.name}{_OPERATORS.get(key.sort, ':')}", start, key.meaning)
-    for prefix, meaning in ((SPEC, "a value of the spec"), (CFG, "the same"), (LAST, "the last value of a metric")):
+    for prefix, meaning in (
+        (SPEC, "a value of the spec"),
+        (CFG, "the same"),
+        (LAST, "the last value of a metric"),
+        (BEST, "the best value that a metric had"),
+    ):
         if prefix.startswith(typed.lower()):
             yield Completion(prefix, start, meaning)
 

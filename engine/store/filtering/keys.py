@@ -1,10 +1,12 @@
 """The keys that a filter may test: what they are called, what kind of value they have, what they read.
 
-Beside these, `spec.KEY` (or `cfg.KEY`) is a value of the spec and `last.METRIC` the last value of a metric.
+Beside these, `spec.KEY` (or `cfg.KEY`) is a value of the spec, `last.METRIC` the last value of a metric, and
+`best.METRIC` the best one that it had.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,7 +18,8 @@ from engine.telemetry.states import State
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
 
-SPEC, CFG, LAST = "spec.", "cfg.", "last."  # how the names of the two families begin
+SPEC, CFG, LAST, BEST = "spec.", "cfg.", "last.", "best."  # how the names of the families begin
+_BEST = re.compile(r"""(?<![^\s(|-])best\.([^\s:=!<>~|()"']+)""")
 _PIPELINE, _STAGE = "pipeline:", "stage:"
 
 
@@ -110,8 +113,13 @@ BY_NAME = {key.name: key for key in KEYS}
 
 
 def family(name: str) -> tuple[str, str] | None:
-    """Return ("spec." or "last.", the rest) for the name of a key of the spec or of a metric; else null."""
-    for prefix, canonical in ((SPEC, SPEC), (CFG, SPEC), (LAST, LAST)):
+    """Return ("spec.", "last." or "best.", the rest) for the name of a key of the spec or of a metric; else null."""
+    for prefix, canonical in ((SPEC, SPEC), (CFG, SPEC), (LAST, LAST), (BEST, BEST)):
         if name.startswith(prefix):
             return canonical, name.removeprefix(prefix)
     return None
+
+
+def best_metrics(*texts: str) -> tuple[str, ...]:
+    """Return the metrics whose best values filters or orders may ask for, whether they can be read or not."""
+    return tuple(dict.fromkeys(name for text in texts for name in _BEST.findall(text)))

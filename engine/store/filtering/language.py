@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
-from engine.store.filtering.keys import BY_NAME, CFG, LAST, SPEC, Key, Sort, family
+from engine.store.filtering.keys import BEST, BY_NAME, CFG, LAST, SPEC, Key, Sort, family
 
 ORDERS = ("<", "<=", ">", ">=")
 _OPERATORS = (":", "=", "!=", *ORDERS, "~")
@@ -26,7 +26,8 @@ _NAME = re.compile(r"[^\s:=!<>~|()\"']+")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(w|d|h|m|s)?", re.ASCII)
 _SECONDS = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "": 1.0}
 FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_LIKE_ALL = SPEC, CFG, LAST
+_LIKE_ALL = SPEC, CFG, LAST, BEST
+_NUMBERS = LAST, BEST
 
 
 class InvalidFilter(InvalidInput):
@@ -48,7 +49,7 @@ class Word:
 class Condition:
     """A key held against a value. `value` is a text, a number, seconds or a truth, as the key's sort says."""
 
-    key: str  # "spec." and "last." families with their prefix
+    key: str  # those of families with their prefix
     operator: str
     value: str | float | bool
     start: int
@@ -240,9 +241,9 @@ def _named(name: str, start: int, end: int) -> Key | str:
 def _checked(key: Key | str, operator: str, raw: str, start: int, end: int) -> str | float | bool:
     """Return the value as the key has it."""
     if isinstance(key, str):
-        if key.startswith(LAST) and operator == "~":
+        if key.startswith(_NUMBERS) and operator == "~":
             raise InvalidFilter(f"{key} is a number: use = != < <= > >=.", start - 1, start)
-        return _number(raw, start, end) if operator in ORDERS or key.startswith(LAST) else raw
+        return _number(raw, start, end) if operator in ORDERS or key.startswith(_NUMBERS) else raw
     if operator in ORDERS and key.sort not in (Sort.NUMBER, Sort.SPAN):
         raise InvalidFilter(f"{key.name} has no order: use : = != or ~.", start - len(operator), start)
     if operator == "~" and key.sort in (Sort.NUMBER, Sort.SPAN, Sort.FLAG):

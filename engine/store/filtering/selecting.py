@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.store.filtering.keys import BY_NAME, LAST, SPEC, Key, Sort
+from engine.store.filtering.keys import BEST, BY_NAME, LAST, SPEC, Key, Sort
 from engine.store.filtering.language import (
     FLAGS,
     AllOf,
@@ -23,6 +23,7 @@ from engine.store.filtering.language import (
     conditions,
     parse,
 )
+from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Filter:
     ) -> Sequence[Experiment]:
         """Return those for which it holds, in their order.
 
-        specs: the values of their specs, by id. now: seconds since the epoch.
+        experiments: with the best values of `keys.best_metrics`. specs: the values of their specs, by id. now: seconds
+        since the epoch.
 
         Raises InvalidFilter for a key of the spec, or a metric, that none of them has and nobody knows.
         """
@@ -85,11 +87,14 @@ class Filter:
                 found[name] = [name] if name in known else [key for key in known if key.endswith(f".{name}")]
                 if specs and not found[name]:
                     raise _unknown(one, "no spec has the key", name, known)
-            elif one.key.startswith(LAST) and experiments:
-                name = one.key.removeprefix(LAST)
+            elif one.key.startswith((LAST, BEST)) and experiments:
+                name = one.key.partition(".")[2]
                 if name not in METRICS and not any(name in each.last for each in experiments):
                     metrics = dict.fromkeys(metric for each in experiments for metric in each.last)
                     raise _unknown(one, "there is no metric", name, metrics)
+                if one.key.startswith(BEST) and not direction_of(name):
+                    told = f"whether more or less of {name} is better is not known."
+                    raise InvalidFilter(told, one.start, one.end, hint=f"Ask for {LAST}{name}.")
         return found
 
 
@@ -122,7 +127,7 @@ def _compiled(node: Node, keys: _Keys) -> _Holds:
         return lambda one, spec, now: any(holds(one, spec, now) for holds in some)
     if node.key.startswith(SPEC):
         return _of_spec(node, keys[node.key.removeprefix(SPEC)])
-    if node.key.startswith(LAST):
+    if node.key.startswith((LAST, BEST)):
         return _of_metric(node)
     assert isinstance(node, Condition)
     return _of_key(node, BY_NAME[node.key])
@@ -164,11 +169,15 @@ def _matcher(value: str, by_colon: str, operator: str) -> Callable[[str], bool]:
 
 
 def _of_metric(test: Condition | Has) -> _Holds:
-    name = test.key.removeprefix(LAST)
+    name, is_best = test.key.partition(".")[2], test.key.startswith(BEST)
+
+    def value(one: Experiment) -> float | None:
+        return (one.best if is_best else one.last).get(name)
+
     if isinstance(test, Has):
-        return lambda one, spec, now: name in one.last
+        return lambda one, spec, now: value(one) is not None
     compare, asked = _COMPARE[test.operator], float(test.value)
-    return lambda one, spec, now: (have := one.last.get(name)) is not None and compare(have, asked)
+    return lambda one, spec, now: (have := value(one)) is not None and compare(have, asked)
 
 
 def _of_spec(asked: Condition | Has, keys: Sequence[str]) -> _Holds:

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")  # oldest first; known without importing Alembic
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # oldest first; known without importing Alembic
 HEAD = REVISIONS[-1]

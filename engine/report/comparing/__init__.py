@@ -1,0 +1,1 @@
+"""Experiments side by side: what is measured between them, and one page of it."""

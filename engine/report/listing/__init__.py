@@ -1,0 +1,1 @@
+"""The list of experiments as a file."""
