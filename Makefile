@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo cluster test check test-cluster bench screenshots clean
+.PHONY: help install demo cluster test check test-cluster bench screenshots snapshots clean
 
 help: ## List the entry points
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: install ## Measure: each benchmark prints what it measured, on which mach
 
 screenshots: install ## Draw the pictures of the documentation from the running program
 	$(BIN)/python docs/make_screenshots.py
+
+snapshots: install ## Store how every screen looks now, for the tests; git diff shows what changed
+	$(BIN)/python -m tests.tui.snapshots.test_every_screen
 
 clean: ## Remove what install, demo and cluster made
 	rm -rf $(VENV) demo testbed

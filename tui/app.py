@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,7 @@ from tui.actions.action import Context
 from tui.canvas.charset import ASCII, current
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
+from tui.leaving import farewell, when_left
 from tui.marks import Marks
 from tui.notices.telling import Teller, WebhookFailed
 from tui.notices.watching import Noticed
@@ -37,12 +39,12 @@ from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.driver import Driver
 
     from engine.store.database import Store
 
 
 _ASCII = (AsciiOnly(),)
-_SHORT = 60  # characters of a copied text that are told
 
 
 def _commands() -> type[Provider]:
@@ -114,6 +116,20 @@ class PlumblineApp(App[None]):
         default = Path(os.environ.get("ENGINE_DB") or "experiments.db").expanduser().absolute()
         return None if self.database == default else str(self.database)
 
+    @property
+    def written(self) -> int:
+        """Bytes that went to the terminal so far; 0 where they are not counted."""
+        return getattr(self._driver, "written", 0)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return what talks to the terminal: where Textual would take its driver for Unix, one that writes less."""
+        chosen = super().get_driver_class()
+        if chosen.__name__ != "LinuxDriver":
+            return chosen
+        from tui.thrifty_driver import ThriftyDriver
+
+        return ThriftyDriver
+
     def get_css_variables(self) -> dict[str, str]:
         """Return the theme's variables; without colours the cursor stands out otherwise."""
         return super().get_css_variables() | (theme.COLORLESS_STYLES if self.no_color else {})
@@ -174,9 +190,12 @@ class PlumblineApp(App[None]):
         self.say(message.sentence, "warning")
 
     def _follow(self) -> None:
-        shown: Screen[Any] = self.screen
-        if isinstance(shown, Follows):
-            shown.reload()
+        """Let what is shown read again, also below a question: what it tells must not grow old meanwhile."""
+        for shown in reversed(self.screen_stack):  # empty: the program ends
+            if isinstance(shown, Follows):
+                shown.reload()
+            if not shown.is_modal:
+                break
 
     @on(StoreFailed)
     def _store_failed(self, message: StoreFailed) -> None:
@@ -191,6 +210,8 @@ class PlumblineApp(App[None]):
 
     def say(self, sentence: str, severity: SeverityLevel = "information") -> None:
         """Show one sentence: in the status line of the screen, else as a toast."""
+        if not self.screen_stack:  # the program ends
+            return
         status = next(iter(self.screen.query(StatusLine)), None)
         if status is not None:
             status.say(sentence, severity)
@@ -234,7 +255,10 @@ class PlumblineApp(App[None]):
         self.push_screen(RunScreen(identity))
 
     def action_go(self, identity: str) -> None:
-        """Go to one of the places; each is as it was left."""
+        """Go to one of the places; each is as it was left. A form that was changed asks first."""
+        when_left(self, partial(self._go, identity))
+
+    def _go(self, identity: str) -> None:
         if identity == "run":
             self._go_to_run()
         else:
@@ -345,48 +369,21 @@ class PlumblineApp(App[None]):
     @work
     async def action_copy(self) -> None:
         """Ask what of the run to copy, and put it on the clipboard."""
-        from tui.run.copying import copy_choices, text_of
-        from tui.screens.menu import MenuScreen
+        from tui.run.copying import copy
 
-        experiment = self.context.experiment
-        if experiment is None:
-            return
-        pointed = getattr(self.screen, "pointed", None)
-        choices = copy_choices(experiment, self.store.runs_dir, self.named_database, pointed)
-        choice = await self.push_screen_wait(MenuScreen(f"copy of {experiment.id}", choices))
-        if choice is None:
-            return
-        try:
-            text = await asyncio.to_thread(text_of, choice, choices, self.store, experiment.id, pointed)
-        except PlumblineError as error:
-            self.say(str(error), "error")
-            return
-        self.copy_to_clipboard(text)
-        what = visible(text) if len(text) <= _SHORT and "\n" not in text else f"The {choice} of {experiment.id}"
-        self.say(f"{what} is on the clipboard.")
+        await copy(self)
 
     def action_switch_theme(self) -> None:
         """Dark to light, and back."""
         self.theme = theme.LIGHT.name if self.theme == theme.DARK.name else theme.DARK.name
 
     async def action_quit(self) -> None:
-        """Leave; say what goes on."""
-        self.exit(message=await self._farewell())
+        """Leave; say what goes on. A form that was changed asks first."""
+        when_left(self, self._quit)
 
-    async def _farewell(self) -> str | None:
-        if self._store is None:
-            return None
-        try:
-            live = await asyncio.to_thread(self.intents.live, self._store)
-        except PlumblineError:
-            return None
-        if live == 0:
-            return None
-        return (
-            "1 run goes on; plumbline shows it again."
-            if live == 1
-            else f"{live} runs go on; plumbline shows them again."
-        )
+    @work
+    async def _quit(self) -> None:
+        self.exit(message=await farewell(self))
 
     def _fatal_error(self) -> None:
         """Say in one sentence that there is a fault in this program; the traceback is for --debug."""

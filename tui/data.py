@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.store.database import Store
     from engine.store.experiments import Experiment
 
-_POLL = 0.15  # seconds between looks at the version: one pragma, no table is read
+_POLL = 0.07  # seconds between looks at the version: one pragma, no table is read
 _LOOK_FOR_DISPATCHER = 1.0  # seconds
 _PAUSE = 2.0  # seconds after a failed look
 TAIL = 24  # points behind a sparkline
@@ -139,28 +139,45 @@ class Overview:
     tails: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of their headline metrics
     specs: Mapping[str, Mapping[str, Any]] | None = None  # values of their specs; null: not asked for
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # that were saved
+    best: Sequence[str] = ()  # metrics whose best values the experiments have
 
 
 class OverviewReader:
     """Reads the list again and again; tails and specs only of experiments that moved. For one thread at a time."""
 
     def __init__(self, store: Store) -> None:
+        from engine.store.bests import Bests
         from engine.store.spec_values import SpecValues
 
         self._store = store
+        self._bests = Bests(store)
         self._tails: dict[str, Sequence[float]] = {}
         self._seen: dict[str, tuple[object, ...]] = {}
         self._specs = SpecValues(store)
 
-    def read(self, *, archived: bool = False, specs: bool = False) -> Overview:
-        """Return what is known now. archived: archived ones too. specs: with the values of their specs."""
+    def read(
+        self, *, archived: bool = False, specs: bool = False, best: Sequence[str] = (), tails: bool = True
+    ) -> Overview:
+        """Return what is known now.
+
+        Args:
+            archived: archived ones too.
+            specs: with the values of their specs.
+            best: metrics whose best values are wanted.
+            tails: false: as they were, of experiments whose state is as it was.
+        """
         from engine.store import experiments, series, views
 
         found = experiments.list_experiments(self._store, archived=archived)
         marks = {experiment.id: (experiment.step, experiment.attempts, experiment.state) for experiment in found}
-        moved = [identity for identity, mark in marks.items() if self._seen.get(identity) != mark]
+        moved = [identity for identity, mark in marks.items() if self._moved(identity, mark, tails)]
         if moved:
             self._tails |= series.tails(self._store, moved, TAIL)
             self._seen |= {identity: marks[identity] for identity in moved}
         values = self._specs.of(found) if specs else None
-        return Overview(found, dict(self._tails), values, views.saved(self._store))
+        found = self._bests.into(found, best)
+        return Overview(found, dict(self._tails), values, views.saved(self._store), best)
+
+    def _moved(self, identity: str, mark: tuple[object, ...], tails: bool) -> bool:
+        seen = self._seen.get(identity)
+        return seen is None or seen[1:] != mark[1:] or (tails and seen != mark)

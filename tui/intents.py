@@ -42,6 +42,8 @@ def _wake(database: Path) -> None:
 class Intents:
     """The ways to change what runs. `wake` starts the dispatcher of a database unless it runs already."""
 
+    dispatches = True  # whether there is a dispatcher to speak of
+
     def __init__(self, database: Path, *, wake: Callable[[Path], None] = _wake) -> None:
         self.database, self._wake = database, wake
         self.launcher = Launcher(database, wake)

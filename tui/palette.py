@@ -35,8 +35,9 @@ class ActionCommands(Provider):
         app = cast("PlumblineApp", self.app)
         context = app.context_of(self.screen)
         active = {binding.binding.id for binding in self.screen.active_bindings.values()}
+        scopes = {entry.scope for entry in table.ACTIONS if entry.id in active}  # where another has the key of one, too
         for entry in table.ACTIONS:
-            if entry.id in active and entry.id != "palette" and entry.refusal(context) is None:
+            if entry.scope in scopes and entry.id != "palette" and entry.refusal(context) is None:
                 yield entry, f"{entry.text}  ({entry.key_display})", entry.twin(context, app.named_database)
 
     def _command(self, entry: Action) -> partial[bool]:

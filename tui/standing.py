@@ -15,6 +15,7 @@ from tui.theme import glyph
 
 if TYPE_CHECKING:
     from engine.store.experiments import Experiment
+    from tui.app import PlumblineApp
     from tui.widgets.top_line import Part
 
 SILENT_AFTER = 20.0  # seconds without a word from its nodes before a live run's values are called old
@@ -39,19 +40,21 @@ def counts(experiments: Sequence[Experiment]) -> list[Part]:
     return parts
 
 
-def dispatcher_standing(dispatcher_pid: int | None, *, needed: bool) -> Content:
+def dispatcher_standing(app: PlumblineApp, *, needed: bool) -> Content:
     """Return whether the dispatcher runs. needed: whether there is something for it to do."""
-    if dispatcher_pid is not None:
-        return Content.assemble(("● ", "$success"), f"dispatcher runs ({dispatcher_pid})")
+    if not app.intents.dispatches:
+        return Content("generated experiments: nothing runs here")
+    if app.dispatcher_pid is not None:
+        return Content.assemble(("● ", "$success"), f"dispatcher runs ({app.dispatcher_pid})")
     if needed:
         return Content.assemble(("○ dispatcher does not run", "$warning"))
     return Content("○ dispatcher at rest")
 
 
-def standing(experiments: Sequence[Experiment], dispatcher_pid: int | None, now: float) -> Content:
+def standing(experiments: Sequence[Experiment], app: PlumblineApp, now: float) -> Content:
     """Return whether the dispatcher runs and how old the data of the live runs is. now: seconds since the epoch."""
     live = [experiment for experiment in experiments if not experiment.state.ended]
-    first = dispatcher_standing(dispatcher_pid, needed=bool(live))
+    first = dispatcher_standing(app, needed=bool(live))
     heard = [
         experiment.heard_at
         for experiment in live

@@ -13,6 +13,8 @@ from tui.actions.action import Action
 from tui.text.safe import visible
 
 if TYPE_CHECKING:
+    from textual.screen import Screen
+
     from engine.store.experiments import Experiment
     from tui.app import PlumblineApp
 
@@ -64,7 +66,7 @@ async def _stop_several(app: PlumblineApp, marked: Sequence[Experiment], entry: 
     verb = "Kill" if now else "Stop"
     command = entry.twin(app.context, app.named_database) if entry else None
     screen = ConfirmScreen(f"{verb} {number}?", verb=verb, cost=cost, command=command)
-    if await app.push_screen_wait(screen) is True:
+    if await _ask(app, screen):
         try:
             await asyncio.to_thread(stop_all, app.intents, app.store, chosen, now=now)
         except PlumblineError as error:
@@ -79,8 +81,12 @@ async def _confirmed(app: PlumblineApp, verb: str, experiment: Experiment, cost:
     name = "" if experiment.name == experiment.id else f" ({visible(experiment.name)})"
     command = entry.twin(app.context, app.named_database) if entry else None
     screen = ConfirmScreen(f"{verb} {experiment.id}{name}?", verb=verb, cost=cost, command=command)
-    answer: bool | None = await app.push_screen_wait(screen)
-    return answer is True
+    return await _ask(app, screen)
+
+
+async def _ask(app: PlumblineApp, question: Screen[bool]) -> bool:
+    """Ask, unless a question stands already: the key was pressed again while the cost was being read."""
+    return not app.screen.is_modal and await app.push_screen_wait(question) is True
 
 
 async def _act(app: PlumblineApp, intent: Callable[..., None], *arguments: object, done: str, **named: object) -> None:

@@ -58,7 +58,9 @@ def list_samples(store: Store, identity: str, step: int | None = None, *, newest
         found = found.order_by(*(order if newest is None else [column.desc() for column in order]))
         counted = (row for row in connection.execute(found) if row.step <= kept.last_step(row.attempt))
         rows = list(islice(counted, newest))
+    if newest is not None:
+        rows.reverse()
     return [
         Sample(*row[:-1], scores={name: math.nan if score is None else float(score) for name, score in row[-1].items()})
-        for row in (rows if newest is None else reversed(rows))
+        for row in rows
     ]

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.tui.pressing import pressed
 from tests.tui.world import World
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a test that is marked as pressing the keys of actions, and does not."""
+    claimed = {identity for mark in item.iter_markers("presses") for identity in mark.args}
+    import os
+
+    if not claimed and not os.environ.get("RECORD"):
+        yield
+        return
+    with pressed() as found:
+        yield
+    assert claimed <= found, f"marked as pressing {', '.join(sorted(claimed - found))}, which no key did in it"
 
 
 @pytest.fixture
@@ -27,3 +42,16 @@ def running(world: World) -> str:
     world.begin(identity, hosts=("n1", "n2"))
     world.train(identity, range(1, 41), lr=1e-3, grad_norm=1.0, tokens=5.0)
     return identity
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The experiments of each page that is asked for; none is made."""
+    asked: list[list[str]] = []
+
+    async def write_page(database: Path, ids: Sequence[str], folder: Path) -> Path:
+        asked.append(list(ids))
+        return folder / f"{'-'.join(ids)}.html"
+
+    monkeypatch.setattr("tui.page_file.write_page", write_page)
+    return asked

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 
 from engine.cli.__main__ import COMMANDS
+from tests.tui.pressing import claimed
 from tests.tui.world import World
 from tui.actions import table
 from tui.actions.action import Action, Context
@@ -40,6 +42,7 @@ def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
 def test_every_action_belongs_somewhere_and_has_an_id_of_its_own() -> None:
     assert {entry.scope for entry in ACTIONS} == {*SCREENS, "run", "everywhere"}
     assert len({entry.id for entry in ACTIONS}) == len(ACTIONS)
+    assert not [entry.id for entry in ACTIONS if len(entry.text) > 67], "what it does is one line of the help"
 
 
 @pytest.mark.parametrize("entry", ACTIONS, ids=lambda entry: entry.id)
@@ -49,6 +52,14 @@ def test_every_action_has_a_handler_and_names_a_command_that_exists(entry: Actio
     assert callable(getattr(owner, f"action_{method}"))
     if entry.cli is not None:
         assert entry.cli.split()[0] in COMMANDS
+
+
+def test_for_every_action_some_test_presses_its_key_and_looks_at_what_it_does() -> None:
+    # a test that is marked `presses` fails by itself when no key of it does these actions, see conftest.py
+    marked = claimed(Path(__file__).parent)
+    known = {entry.id for entry in ACTIONS}
+    assert not known - marked, "these lack a test that is marked with pytest.mark.presses"
+    assert not marked - known, "these are marked, and are no actions"
 
 
 def test_read_only_refuses_whatever_writes(world: World) -> None:

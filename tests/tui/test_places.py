@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.pilot import Pilot
 
 from tests.tui.world import World, drive, screen_text, shows, until
+from tui.places import PLACES
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.top_line import TopLine
 
 
-def test_digits_lead_to_the_run_under_the_cursor_and_home_again(world: World, running: str) -> None:
+@pytest.mark.presses("go-runs", "go-run", "go-compare", "go-queue", "go-cluster", "go-index")
+def test_digits_lead_to_the_run_under_the_cursor_home_again_and_to_all_other_places(world: World, running: str) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, running)
         await pilot.press("2")
@@ -18,6 +21,10 @@ def test_digits_lead_to_the_run_under_the_cursor_and_home_again(world: World, ru
         await pilot.press("1")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
         assert len(pilot.app.screen_stack) == 1
+        for place in PLACES[2:]:
+            await pilot.press(place.key)
+            await until(pilot, lambda name=place.screen: name.endswith(type(pilot.app.screen).__name__))  # type: ignore[misc]
+            assert len(pilot.app.screen_stack) == 2, "no place lies over another one"
 
     drive(world.app(), scenario)
 

@@ -10,7 +10,7 @@ from engine.store.spec_values import spec_values
 from engine.telemetry.states import State
 from tests.tui.world import HOSTILE, World
 from tui.marks import Marks
-from tui.run_list import GROUPS, Heading, View, arranged
+from tui.run_list import GROUPS, Heading, View, arranged, keys_to_group_by
 from tui.widgets.run_signs import heading_cells, signs_of
 
 
@@ -69,9 +69,39 @@ def test_a_heading_counts_states_and_shows_hostile_titles_as_text(five: World) -
     assert text.isprintable() and "[red]gone[/red]" in text and text.endswith("1 run   ● 1")
 
 
+def test_groups_within_groups_are_counted_and_folded_each_for_itself(five: World) -> None:
+    view = View(group="kind", then="data")
+    assert lines(five, view) == [
+        "[sft 3]",
+        "[facts.jsonl 3]",
+        "sft1",
+        "cloned",
+        "sft2",
+        "[ppo 1]",
+        "[prompts.jsonl 1]",
+        "ppo1",
+    ]
+    inner = "kind:sft\ndata:facts.jsonl"
+    assert lines(five, view, (inner,)) == ["[sft 3]", "[facts.jsonl 3]", "[ppo 1]", "[prompts.jsonl 1]", "ppo1"]
+    assert lines(five, view, ("kind:sft", "data:facts.jsonl"))[:2] == ["[sft 3]", "[ppo 1]"]
+    assert lines(five, View(group="kind", then="kind")) == lines(five, View(group="kind"))
+    assert lines(five, View(group="spec.train.lr", then="state"))[0].startswith("[train.lr ")
+    specs = spec_values(five.store, [one.id for one in experiments.list_experiments(five.store)])
+    assert View(group="kind", then="data").needs_specs and "data.train" in keys_to_group_by(specs)
+    levels = [
+        one.level
+        for one in arranged(experiments.list_experiments(five.store), view, specs, (), 0.0)
+        if isinstance(one, Heading)
+    ]
+    assert levels == [0, 1, 0, 1]
+
+
 def test_a_view_survives_the_database_and_a_later_version(five: World) -> None:
     view = View("kind:ppo", "-last.kl", "kind", ("id", "last.kl"), "mine")
     assert View.read("mine", view.document()) == view
+    nested = View(group="kind", then="spec.train.lr", name="n")
+    assert View.read("n", nested.document()) == nested
+    assert View.read("old", {"group": "kind"}) == View(group="kind", name="old")
     assert View.read("x", {"group": "of a later version", "colour": 1}) == View(name="x")
     assert view.changed(sort="-last.kl") is view
     assert view.changed(sort="name").name == ""

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from engine.evaluate import results
+from engine.report.files import evaluation_here
 from engine.store import experiments, facts, series
 from engine.store.database import Store
 from engine.telemetry.states import State
@@ -31,6 +32,7 @@ def test_the_writer_leaves_a_whole_database_lets_runs_go_on_and_ends_with_its_in
         for one in found.values():
             if one.kind == "eval":
                 (made,) = facts.artifacts(store, one.id)
+                assert evaluation_here(store, one.id) == Path(made.path)
                 panel = results.read_panel(Path(made.path))
                 assert panel["figures"]["hallucinated"]["value"] == one.last["hallucinated"]
         store.close()

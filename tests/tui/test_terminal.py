@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -13,54 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.tui.terminal import Terminal
 from tests.tui.world import World
 
 PLUMBLINE = [sys.executable, "-m", "tui"]
 
 
-class Terminal:
-    """A tmux server of its own with one window."""
-
-    def __init__(self, folder: Path, columns: int, lines: int) -> None:
-        self.tmux = ["tmux", "-L", f"plumbline-test-{os.getpid()}", "-f", os.devnull]
-        self.environment = {
-            name: value for name, value in os.environ.items() if name not in ("TMUX", "NO_COLOR", "ENGINE_DB")
-        } | {"LC_ALL": "C.UTF-8", "TERM": "screen-256color"}
-        self.folder, self.size = folder, ["-x", str(columns), "-y", str(lines)]
-
-    def start(self, command: str) -> None:
-        """Run a shell command in the window."""
-        self._tmux("new-session", "-d", *self.size, "-c", str(self.folder), command)
-
-    def press(self, *keys: str) -> None:
-        """Type."""
-        self._tmux("send-keys", *keys)
-
-    def screen(self) -> str:
-        """Return what stands in the window; empty when it is gone."""
-        done = subprocess.run(
-            [*self.tmux, "capture-pane", "-p"], capture_output=True, text=True, env=self.environment, check=False
-        )
-        return done.stdout
-
-    def wait_for(self, *texts: str, seconds: float = 60.0) -> None:
-        """Wait until all of these stand in the window."""
-        give_up = time.monotonic() + seconds
-        while not all(text in self.screen() for text in texts):
-            assert time.monotonic() < give_up, self.screen()
-            time.sleep(0.1)
-
-    def stop(self) -> None:
-        """End the server."""
-        subprocess.run([*self.tmux, "kill-server"], env=self.environment, capture_output=True, check=False)
-
-    def _tmux(self, *arguments: str) -> None:
-        subprocess.run([*self.tmux, *arguments], env=self.environment, check=True, capture_output=True, timeout=30)
-
-
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    assert shutil.which("tmux"), "this test needs tmux: apt install tmux"
     found = Terminal(tmp_path, 100, 30)
     yield found
     found.stop()

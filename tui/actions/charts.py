@@ -120,7 +120,7 @@ CHARTS_LATER: tuple[Action, ...] = (  # what is needed less often than the actio
     Action(
         "export",
         "e",
-        "write a chart or all series into a file: CSV, JSON, SVG",
+        "write a chart, all series or a page of the run into a file",
         "screen.export",
         always,
         "charts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tui.actions.action import Action, always, on_experiment
 
 _BOTH = "compare {id} EXP"
+_VOTE = "vote {id} EXP --prompt TEXT --better"
 
 COMPARE: tuple[Action, ...] = (
     Action(
@@ -111,6 +112,7 @@ COMPARE: tuple[Action, ...] = (
         "compare",
         writes=True,
         short="vote left",
+        cli=f"{_VOTE} left",
     ),
     Action(
         "vote-right",
@@ -121,21 +123,42 @@ COMPARE: tuple[Action, ...] = (
         "compare",
         writes=True,
         short="right",
+        cli=f"{_VOTE} right",
+    ),
+    Action(
+        "compare-inspect",
+        "i",
+        "curves: exact values of all runs at one step",
+        "screen.inspect",
+        always,
+        "compare",
+        short="inspect",
+    ),
+    Action(
+        "compare-x", "x", "curves: x axis counts the next thing", "screen.next_mode", always, "compare", short="x-axis"
+    ),
+    Action(
+        "compare-y",
+        "v",
+        "curves: y axis: linear, log, symlog, clipped",
+        "screen.next_scale",
+        always,
+        "compare",
+        short="y-axis",
+    ),
+    Action(
+        "compare-smoother", "full_stop", "curves: smooth more", "screen.smoother(1)", always, "compare", short="smooth"
     ),
     Action(
         "compare-export",
         "e",
-        "write what the tab shows to a file",
+        "write what the tab shows into a file, or all tabs as a page: HTML",
         "screen.export",
         always,
         "compare",
         short="export",
-        cli=f"{_BOTH} --json",
+        cli=f"{_BOTH} -o FILE.html",
     ),
-)
-COMPARE_LATER: tuple[Action, ...] = (
-    Action("compare-next-tab", "right_square_bracket", "the next tab", "screen.turn(1)", always, "compare"),
-    Action("compare-previous-tab", "left_square_bracket", "the tab before", "screen.turn(-1)", always, "compare"),
     Action(
         "compare-pane",
         "tab",
@@ -145,6 +168,10 @@ COMPARE_LATER: tuple[Action, ...] = (
         "compare",
         short="runs",
     ),
+)
+COMPARE_LATER: tuple[Action, ...] = (
+    Action("compare-next-tab", "right_square_bracket", "the next tab", "screen.turn(1)", always, "compare"),
+    Action("compare-previous-tab", "left_square_bracket", "the tab before", "screen.turn(-1)", always, "compare"),
     Action(
         "compare-enter",
         "enter",
@@ -201,30 +228,6 @@ COMPARE_LATER: tuple[Action, ...] = (
     ),
     Action("compare-below", "down,j", "the chart below; the next prompt", "screen.row(1)", always, "compare"),
     Action("compare-above", "up,k", "the chart above; the prompt before", "screen.row(-1)", always, "compare"),
-    Action(
-        "compare-inspect",
-        "i",
-        "curves: exact values of all runs at one step",
-        "screen.inspect",
-        always,
-        "compare",
-        short="inspect",
-    ),
-    Action(
-        "compare-x", "x", "curves: x axis counts the next thing", "screen.next_mode", always, "compare", short="x-axis"
-    ),
-    Action(
-        "compare-y",
-        "v",
-        "curves: y axis: linear, log, symlog, clipped",
-        "screen.next_scale",
-        always,
-        "compare",
-        short="y-axis",
-    ),
-    Action(
-        "compare-smoother", "full_stop", "curves: smooth more", "screen.smoother(1)", always, "compare", short="smooth"
-    ),
     Action("compare-rougher", "comma", "curves: smooth less", "screen.smoother(-1)", always, "compare"),
     Action("compare-zoom-in", "plus", "curves: zoom in", "screen.zoom(1)", always, "compare", short="zoom"),
     Action("compare-zoom-out", "minus", "curves: zoom out", "screen.zoom(-1)", always, "compare"),

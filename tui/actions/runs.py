@@ -59,7 +59,15 @@ RUNS_LATER: tuple[Action, ...] = (  # what is needed less often than the actions
         short="diff",
     ),
     Action("sort", "o", "the order of the list", "screen.sort", always, "runs", cli="ls --sort KEY", short="sort"),
-    Action("group", "O", "in groups by kind, pipeline, data, state", "screen.group", always, "runs", short="group"),
+    Action(
+        "group",
+        "O",
+        "in groups by kind, pipeline, data, state, spec, and groups in them",
+        "screen.group",
+        always,
+        "runs",
+        short="group",
+    ),
     Action("columns", "c", "which columns the list has", "screen.columns", always, "runs", short="columns"),
     Action("views", "w", "saved views: filter, groups, order, columns", "screen.views", always, "runs", short="views"),
     Action(
@@ -109,6 +117,16 @@ RUNS_LATER: tuple[Action, ...] = (  # what is needed less often than the actions
         cli="pin {ids}",
         several=True,
         short="pin",
+    ),
+    Action(
+        "runs-export",
+        "e",
+        "write marked or listed runs into a file: CSV, JSON, HTML; or a page",
+        "screen.export",
+        always,
+        "runs",
+        cli="ls --filter EXPR -o FILE.html",
+        short="export",
     ),
     Action(
         "undo",

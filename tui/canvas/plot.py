@@ -283,11 +283,15 @@ class _Painter:
         columns, sparse = self.frame.columns, self._is_sparse(line)
         if not sparse and line.color == 0:
             return
-        cells = self._columns(x)
         if not sparse:
-            firsts = np.flatnonzero(np.diff(cells, prepend=-1) > 0)
-            chosen = firsts[(cells[firsts] - 3 * line.color) % max(8, columns // 5) == 0]
-            cells, y = cells[chosen], y[chosen]
+            # the first point of each column, without a look at all of them
+            firsts = np.unique(np.searchsorted(x, np.linspace(self.x.low, self.x.high, columns, endpoint=False)))
+            firsts = firsts[firsts < x.size]
+            cells = self._columns(x[firsts])
+            chosen = (cells - 3 * line.color) % max(8, columns // 5) == 0
+            cells, y = cells[chosen], y[firsts][chosen]
+        else:
+            cells = self._columns(x)
         rows = self._rows(self.y.fraction(y))
         self.glyphs[rows, cells] = self.charset.markers[line.color]
         self.inks[rows, cells] = line_ink(line.color)

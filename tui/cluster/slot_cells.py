@@ -103,11 +103,9 @@ def notes(node: NodeSlots, now: float) -> list[Span]:
         found.append(("error", f"silent {duration(silent)}" if silent < float("inf") else "not heard yet"))
     elif node.heard_at is None:
         found.append(("quiet", "never heard"))
-    elif not node.watched:
-        found.append(("quiet", f"seen {duration(now - node.heard_at)} ago"))
     hot = [gpu["temperature_c"] for gpu in standing.get("gpus") or () if gpu.get("temperature_c") is not None]
     if hot:
-        found.append(("quiet", f"{max(hot)}°"))
+        found.append(("quiet", f"{max(hot):.0f}°"))
     cpu = standing.get("cpu") or {}
     if cpu.get("percent") is not None:
         found.append(("quiet", f"cpu {cpu['percent']:.0f}%"))
@@ -117,8 +115,9 @@ def notes(node: NodeSlots, now: float) -> list[Span]:
         found.append(("quiet", rate(most)))
     if standing.get("problems"):
         found.append(("warning", f"{len(standing['problems'])} problem{'s' if len(standing['problems']) > 1 else ''}"))
-    if silent is None and node.watched and node.heard_at is not None:
-        found.append(("quiet", duration(now - node.heard_at)))
+    if silent is None and node.heard_at is not None:
+        ago = duration(now - node.heard_at)
+        found.append(("quiet", ago if node.watched else f"seen {ago} ago"))
     return found
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import PlumblineError
 from tui.comparison.reading import ComparedRun
 
 if TYPE_CHECKING:
@@ -40,24 +39,28 @@ class AnswersReader:
 
     def rows(self, runs: Sequence[ComparedRun]) -> dict[str, list[dict[str, Any]]]:
         """Return all answers of those evaluations whose files are here, by id."""
+        from engine.report.files import answers_here
+
         found = {}
         for run in runs:
             if run.experiment.kind != KIND:
                 continue
             kept = self._rows.get(run.id)
             if kept is None or kept[0] != _mark(run):
-                kept = self._rows[run.id] = _mark(run), self._read_rows(run)
+                kept = self._rows[run.id] = _mark(run), answers_here(self._store, run.id)
             if kept[1]:
                 found[run.id] = kept[1]
         return found
 
     def read(self, runs: Sequence[ComparedRun], other: str | None) -> Answers:
         """Return what is known. other: the evaluation that the first one is held against; null for the next one."""
+        from engine.report.comparing.evaluated import lettered
+
         evaluations = [run for run in runs if run.experiment.kind == KIND]
         known = {run.id: self._of(run) for run in evaluations}
         if not known:
             return Answers()
-        headline = _headline(evaluations, known)
+        headline = lettered([(run.letter, known[run.id]) for run in evaluations])
         first = evaluations[0].id
         others = [run.id for run in evaluations[1:]]
         against = other if other in others else next(iter(others), None)
@@ -98,57 +101,10 @@ class AnswersReader:
             kept = self._known[run.id] = _mark(run), known(run.experiment, spec, evaluation_here(self._store, run.id))
         return kept[1]
 
-    def _read_rows(self, run: ComparedRun) -> list[dict[str, Any]]:
-        from engine.evaluate.results import read_answers
-        from engine.report.files import evaluation_here
-        from engine.store.text import storable_document
-
-        folder = evaluation_here(self._store, run.id)
-        if folder is None:
-            return []
-        try:
-            return [storable_document(row) for row in read_answers(folder)]
-        except (PlumblineError, OSError, ValueError):
-            return []
-
 
 def _mark(run: ComparedRun) -> tuple[object, ...]:
     experiment = run.experiment
     return run.id, experiment.state, experiment.attempts, experiment.step, experiment.ended_at
-
-
-def _headline(runs: Sequence[ComparedRun], known: Mapping[str, Known]) -> Headline:
-    """Return the evaluations as a report's headline, one stage each, in the order of their letters."""
-    from engine.report.records import Headline, Measured, Questions, Stage
-
-    measured = []
-    for place, run in enumerate(runs):
-        one = known[run.id]
-        measured.append(
-            Measured(
-                evaluation=run.id,
-                stage=place,
-                setting=0,
-                label=f"{run.letter} {run.id}",
-                state=one.experiment.state,
-                note=one.note,
-                part=one.part,
-                groups=one.groups,
-                retrieval=one.retrieval,
-                causes=one.causes,
-                calibration=one.calibration,
-            )
-        )
-    spec = known[runs[0].id].spec
-    return Headline(
-        questions=Questions(spec.questions.rpartition("/")[2], spec.split or None, spec.limit, spec.format),
-        stages=tuple(Stage(f"{run.letter} {run.id}", run.experiment.name, None) for run in runs),
-        settings=("",),
-        measured=tuple(measured),
-        chain=(),
-        left_out=(),
-        changes=(),
-    )
 
 
 def _missing(known: Mapping[str, Known], first: str, against: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tui.comparison.saying import Pair, Said, Script, pairs, sides
+from engine.report.comparing.saying import Pair, Said, Script, pairs, sides
 
 Place = tuple[int, int]  # run by its place, step
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from engine.report.comparing.saying import Script, of_answers, of_samples
 from tui.comparison.answers import Answers, AnswersReader
 from tui.comparison.reading import ComparedRun, ComparisonReader
-from tui.comparison.saying import Script, of_answers, of_samples
+from tui.run.curves import Curves
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -23,6 +24,10 @@ class Compared:
     scripts: Sequence[Script] | None = None
     answers: Answers | None = None
     live: Sequence[Experiment] = ()  # all experiments that have not ended
+
+    def without_curves(self) -> Compared:
+        """Return the same without points: what is shown later again must not keep old ones in memory till then."""
+        return replace(self, runs=[replace(run, curves=Curves({})) for run in self.runs])
 
 
 class ComparedReader:

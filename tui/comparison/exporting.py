@@ -23,14 +23,26 @@ if TYPE_CHECKING:
 Rows = list[list[object]]
 
 
-def choices(tab: str, lacking: str | None) -> list[Choice]:
-    """Return what can be written of a tab. lacking: why nothing can; null if something can."""
+PAGE = "page"  # the choice that `tui.page_file` writes
+
+
+def choices(tab: str, lacking: str | None, hidden: str | None = None) -> list[Choice]:
+    """Return what can be written of a tab.
+
+    Args:
+        tab: its name.
+        lacking: why nothing of it can be written; null if something can.
+        hidden: why a page of everything cannot be.
+    """
     styles = {"csv": ("CSV", "c"), "json": ("JSON", "j"), "md": ("Markdown", "m"), "svg": ("a picture", "s")}
     of = {"curves": ("csv", "json", "svg"), "reward-KL": ("csv", "json"), "answers": ("md", "json")}
     what = {"curves": "the chosen chart", "reward-KL": "score and KL"}.get(tab, tab)
     return [
-        Choice(style, f"{what} as {styles[style][0]}", styles[style][1], f".{style}", refused=lacking)
-        for style in of.get(tab, ("csv", "json", "md"))
+        *(
+            Choice(style, f"{what} as {styles[style][0]}", styles[style][1], f".{style}", refused=lacking)
+            for style in of.get(tab, ("csv", "json", "md"))
+        ),
+        Choice(PAGE, "all tabs as a page (HTML)", "h", ".html", refused=hidden),
     ]
 
 

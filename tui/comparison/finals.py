@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from textual.content import Content
 
+from engine.report.comparing.against import Against, against, percent_text, signed
 from engine.telemetry.charts import panels
 from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import METRICS, unit_of
@@ -27,27 +28,6 @@ _SIGNS = {"better": ("▲", "+"), "worse": ("▼", "-"), "same": ("=", "=")}
 _INKS = {"better": "better", "worse": "worse", "same": "quiet", "": "text"}
 _SHORT_UNITS = {"1": "", "tokens/s": "tok/s", "samples/s": "smp/s", "nats/sequence": "nats/seq", "nats/token": "nats"}
 _WIDE, _MIDDLE = 30, 19  # cells that a run has for difference, percent and verdict; for percent and verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """A value held against that of the baseline. percent: null where the baseline's is 0."""
-
-    difference: float
-    percent: float | None
-    verdict: str  # better, worse, same; empty where no direction is known
-
-
-def against(name: str, value: float, baseline: float) -> Against | None:
-    """Return what a value is to the baseline's; null unless both are finite numbers."""
-    if not (math.isfinite(value) and math.isfinite(baseline)):
-        return None
-    difference = value - baseline
-    percent = 100 * difference / abs(baseline) if baseline else None
-    if short(value) == short(baseline):
-        return Against(difference, percent, "same")
-    direction = direction_of(name)
-    return Against(difference, percent, "" if not direction else "better" if difference * direction > 0 else "worse")
 
 
 def final_table(runs: Sequence[ComparedRun], width: int, first: int = 0) -> Table:
@@ -79,21 +59,6 @@ def metric_names(runs: Sequence[ComparedRun]) -> list[str]:
     names = dict.fromkeys(name for run in runs for name in run.experiment.last)
     ordered = [name for panel in panels(runs[0].experiment.kind, names) for name in panel]
     return sorted(ordered, key=lambda name: sum(name in run.experiment.last for run in runs) < 2)
-
-
-def signed(value: float) -> str:
-    """Return a difference with its sign; 0 has none."""
-    text = short(value)
-    return text if text in ("0", "-0") or text.startswith("-") else f"+{text}"
-
-
-def percent_text(percent: float | None) -> str:
-    """Return "+9.4%"; of what grew more than a hundredfold only that; empty where there is none."""
-    if percent is None:
-        return ""
-    if abs(percent) >= 10_000:
-        return ">×100" if percent > 0 else "<×-100"
-    return f"{percent:+.0f}%" if abs(percent) >= 100 else f"{percent:+.1f}%"
 
 
 def sign_of(verdict: str) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from textual.content import Content
 
-from tui.comparison.words import Span
+from engine.report.comparing.words import Span
 from tui.text.safe import visible
 
 OPEN, CLOSE = "{", "}"

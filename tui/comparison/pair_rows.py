@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from engine.report.comparing.saying import Said
 from engine.telemetry.numbers import short
 from tui.comparison.browsing import Browser
 from tui.comparison.reading import ComparedRun
-from tui.comparison.saying import Said
 from tui.comparison.voting import Standing
 from tui.text.safe import visible
 from tui.widgets.row_table import Cell, Column, Row

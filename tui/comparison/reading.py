@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound, PlumblineError
 from tui.marks import LETTERS
-from tui.run.curves import Curve, Curves
+from tui.run.curves import Curves
+from tui.run.growing import Growing
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from engine.store.samples import Sample
 
 _TOKENS = "tokens"  # places steps on the axis of tokens
+_MOST_POINTS = 6_000_000  # of all runs, at 8 bytes; of more, only those are kept that are looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +48,7 @@ class _Known:
     """What was read of one run before."""
 
     lineage: tuple[tuple[int, int | None], ...] = ()
-    series: dict[str, Curve] = field(default_factory=dict)
+    series: Growing = field(default_factory=Growing)
     spec_hash: str = ""
     spec: Mapping[str, Any] | None = None
     kl_target: float | None = None
@@ -60,6 +62,7 @@ class ComparisonReader:
     def __init__(self, store: Store, ids: Sequence[str]) -> None:
         self._store, self.ids = store, tuple(ids)
         self._known = {identity: _Known() for identity in ids}
+        self._wanted: dict[str, None] = {}  # names of series, those that were wanted last at the end
 
     def read(self, wanted: Collection[str], *, samples: bool = False) -> list[ComparedRun]:
         """Return what is known now of the runs that are there.
@@ -74,6 +77,7 @@ class ComparisonReader:
                 runs.append(self._run(len(runs), identity, wanted, samples))
             except NotFound:
                 continue
+        self._forget({*wanted, _TOKENS})
         return runs
 
     def _run(self, place: int, identity: str, wanted: Collection[str], samples: bool) -> ComparedRun:
@@ -90,7 +94,7 @@ class ComparisonReader:
             place=place,
             experiment=experiment,
             names=tuple(experiment.last),
-            curves=Curves(dict(known.series)),
+            curves=Curves(known.series.curves()),
             spec=known.spec,
             kl_target=known.kl_target,
             samples=known.samples,
@@ -113,21 +117,30 @@ class ComparisonReader:
         known.spec_hash = experiment.spec_hash
 
     def _read_series(self, known: _Known, identity: str, wanted: Collection[str]) -> None:
-        from engine.store import attempts, series
+        from engine.store import attempts
+        from engine.store.point_arrays import fresh
 
         found = attempts.list_attempts(self._store, identity)
         lineage = tuple((attempt.number, attempt.resumed_step) for attempt in found)
         if lineage != known.lineage:
             # a new attempt supersedes points of earlier ones
-            known.series, known.lineage = {}, lineage
-        for info in series.names(self._store, identity):
-            if info.name not in wanted:
-                continue
-            before = known.series.get(info.name)
-            fresh = series.read(self._store, identity, info.name, after=before.last if before else None)
-            if fresh.step:
-                curve = Curve.of(fresh.attempt, fresh.step, fresh.time, fresh.value)
-                known.series[info.name] = before + curve if before else curve
+            known.series, known.lineage = Growing(), lineage
+        for name, points in fresh(self._store, identity, known.series.ends, wanted):
+            known.series.extend(name, points)
+
+    def _forget(self, wanted: Collection[str]) -> None:
+        """Drop the series that were wanted longest ago, as far as there are too many points."""
+        for name in wanted:
+            self._wanted[name] = self._wanted.pop(name, None)  # to the end: the newest
+        sizes = [known.series.sizes() for known in self._known.values()]
+        points = sum(sum(of_run.values()) for of_run in sizes)
+        for name in [name for name in self._wanted if name not in wanted]:
+            if points <= _MOST_POINTS:
+                break
+            points -= sum(of_run.get(name, 0) for of_run in sizes)
+            del self._wanted[name]
+            for known in self._known.values():
+                known.series.drop(name)
 
     def _read_samples(self, known: _Known, experiment: Experiment) -> None:
         from engine.store.samples import list_samples

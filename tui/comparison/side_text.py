@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from textual.content import Content
 
+from engine.report.comparing.saying import Said
+from engine.report.comparing.words import changed
 from engine.telemetry.numbers import short
 from tui.canvas.charset import current
 from tui.comparison.browsing import Browser, Place
 from tui.comparison.marking import marked
 from tui.comparison.reading import ComparedRun
-from tui.comparison.saying import Said
-from tui.comparison.words import changed
 from tui.text.safe import visible
 
 _QUIET = "$foreground 60%"

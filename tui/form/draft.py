@@ -108,7 +108,7 @@ class Draft(ABC):
 
 
 class SpecDraft(Draft):
-    """One experiment: of a recipe, or a clone of another one."""
+    """One experiment: of a recipe, a clone of another one, or from nothing but its kind."""
 
     def __init__(
         self,
@@ -119,12 +119,14 @@ class SpecDraft(Draft):
         title: str,
         recipe: Path | None = None,
         clone: str | None = None,
+        kind: str | None = None,
         on_nodes: Collection[str] = (),
     ) -> None:
         """document: as it was read. section: the type of its kind. on_nodes: paths in it that are of other machines."""
         super().__init__(launch)
-        self.title, self.source = title, clone or str(recipe)
-        self.recipe, self.clone, self._on_nodes = recipe, clone, frozenset(on_nodes)
+        self.title = title
+        self.source = clone or (f"a new {kind} run" if recipe is None else str(recipe))
+        self.recipe, self.clone, self.kind, self._on_nodes = recipe, clone, kind, frozenset(on_nodes)
         self._document, self._section = document, section
         self._base = complete(section, document.values)
 
@@ -147,7 +149,7 @@ class SpecDraft(Draft):
 
     def request(self) -> Request:
         """Return what is asked for."""
-        return self._request(recipe=self.recipe, clone=self.clone)
+        return self._request(recipe=self.recipe, clone=self.clone, kind=self.kind)
 
     def spec_for(self, key: str) -> tuple[AnySpec, str]:
         """Return the spec."""
@@ -198,6 +200,17 @@ def of_recipe(path: Path, hostfiles: Sequence[Path | None]) -> Draft:
     name = document.values.get("name")
     launch.default_name = name if isinstance(name, str) else ""
     return SpecDraft(document, SPEC_TYPES[kind], launch, title=f"New {kind} run", recipe=path)
+
+
+def of_kind(kind: str, hostfiles: Sequence[Path | None]) -> Draft:
+    """Return what begins with nothing but its kind: all else is as its types say, or still to be given."""
+    from engine.spec import loading
+    from engine.spec.models import SPEC_TYPES, Kind
+
+    launch = LaunchFields(hostfiles)
+    return SpecDraft(
+        loading.empty_document(kind), SPEC_TYPES[Kind(kind)], launch, title=f"New {kind} run, from nothing", kind=kind
+    )
 
 
 def of_clone(clone: Clone, hostfiles: Sequence[Path | None]) -> SpecDraft:

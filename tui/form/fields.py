@@ -53,6 +53,11 @@ class Field:
         return self.shape is not Shape.HEADING and _differ(self.value, self.base)
 
     @property
+    def is_missing(self) -> bool:
+        """Whether it must be given, and is not."""
+        return self.required and self.value is MISSING
+
+    @property
     def is_section(self) -> bool:
         """Whether fields of its own stand below it."""
         return self.shape is Shape.HEADING or (

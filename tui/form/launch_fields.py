@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.errors import InvalidInput
 from tui.form.fields import Field, Shape
 from tui.form.launches import Request, near
 
@@ -26,6 +27,8 @@ class LaunchFields:
             "--tag": [],
             "--priority": 0,
             "--after": [],
+            "--gpu-memory": "",
+            "--force": False,
         }
         self._now = dict(self._begin)
 
@@ -40,6 +43,9 @@ class LaunchFields:
         about = "higher ones begin first: a level is worth twelve hours of having come earlier"
         yield self._field("--priority", "priority", Shape.NUMBER, about, allowed="a whole number")
         yield self._field("--after", "after", Shape.LIST, "experiments that must have succeeded before it begins")
+        about = "of one GPU, for the plan, as 80GB; empty: what is known, or the usual"
+        yield self._field("--gpu-memory", "GPU memory", Shape.TEXT, about, nullable=True)
+        yield self._field("--force", "force", Shape.TRUTH, "queue also what its plan says cannot run")
 
     def _field(self, key: str, label: str, shape: Shape, description: str, **more: Any) -> Field:
         return Field(key, label, 1, shape, description, value=self._now[key], base=self._begin[key], **more)
@@ -51,6 +57,8 @@ class LaunchFields:
         text = text.strip()
         if isinstance(self._begin[key], list):
             self._now[key] = [part for part in text.strip("[]").replace(",", " ").split() if part]
+        elif isinstance(self._begin[key], bool):
+            self._now[key] = text == "true"
         elif key == "--priority":
             self._now[key] = int(text) if text.removeprefix("-").isdecimal() else text or 0
         else:
@@ -71,9 +79,18 @@ class LaunchFields:
 
     def faults(self) -> dict[str, str]:
         """Return what is wrong with them, by key."""
-        if isinstance(self._now["--priority"], int):
-            return {}
-        return {"--priority": f"the priority must be a whole number; it is {self._now['--priority']!r}."}
+        from engine.plan.sizes import parse_size
+
+        found = {}
+        priority, size = self._now["--priority"], self._now["--gpu-memory"]
+        if not isinstance(priority, int):
+            found["--priority"] = f"the priority must be a whole number; it is {priority!r}."
+        try:
+            if size:
+                parse_size(size)
+        except InvalidInput as error:
+            found["--gpu-memory"] = f"the GPU memory: {error.message} {error.hint or ''}".strip()
+        return found
 
     def request(self, **more: Any) -> Request:
         """Return what is asked for."""
@@ -84,5 +101,7 @@ class LaunchFields:
             tags=tuple(self._now["--tag"]),
             priority=priority if isinstance(priority, int) else 0,
             after=tuple(self._now["--after"]),
+            gpu_memory=self._now["--gpu-memory"],
+            force=self._now["--force"],
             **more,
         )

@@ -33,7 +33,7 @@ _SURVEY_LASTS = 2.0  # seconds; while one types a plan is made often
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was chosen for a launch: a recipe, or an experiment to clone.
+    """What was chosen for a launch: a recipe, an experiment to clone, or a kind, of which the settings say all.
 
     `hostfile` null is this machine, without SSH; of a clone, where the experiment ran.
     """
@@ -47,15 +47,19 @@ class Request:
     priority: int = 0
     after: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()  # stages of a pipeline
+    kind: str | None = None
+    gpu_memory: str = ""  # of one GPU, for the plan; empty: what is known, or the usual
+    force: bool = False
 
     @property
     def source(self) -> str:
-        """The recipe, or the experiment."""
-        return self.clone or str(self.recipe)
+        """What errors call it."""
+        return self.clone or (f"--kind {self.kind}" if self.kind else str(self.recipe))
 
     def command(self, database: str | None = None) -> str:
         """Return the `engine` command that does the same. database: what `--db` must say, if anything."""
-        words = ["engine", "launch", *(["--clone", self.clone] if self.clone else [str(self.recipe)])]
+        words = ["engine", "launch"]
+        words += ["--clone", self.clone] if self.clone else ["--kind", self.kind] if self.kind else [str(self.recipe)]
         words += ["--hostfile", str(self.hostfile)] if self.hostfile else []
         words += ["--name", self.name] if self.name else []
         for option, values in (("--tag", self.tags), ("--set", self.overrides)):
@@ -63,6 +67,8 @@ class Request:
         for option, values in (("--skip", self.skip), ("--after", self.after)):
             words += [word for value in values for word in (option, value)]
         words += ["--priority", str(self.priority)] if self.priority else []
+        words += ["--gpu-memory", self.gpu_memory] if self.gpu_memory else []
+        words += ["--force"] if self.force else []
         return shlex.join([*words, "--db", database] if database else words)
 
 
@@ -77,6 +83,7 @@ class Plan:
     ready: Ready
     outlook: Outlook | None = None  # null: there is no database yet
     machines: Sequence[Machine] = ()  # of its hostfile, as far as they are known
+    against: str | None = None  # why its plan says that it cannot run: it is forced
 
     @property
     def name(self) -> str:
@@ -101,6 +108,8 @@ class Plan:
     @property
     def warnings(self) -> Sequence[str]:
         """What is odd about it, in sentences."""
+        if self.against is not None:
+            return (f"Its plan says that it cannot run: {self.against}",)
         if self.fit is None:
             return ()
         if self.fit.unchecked is not None:
@@ -156,26 +165,17 @@ class Launcher:
             InvalidInput, NotFound, Refused: with the sentence that says why not.
         """
         from engine.dispatch.readiness import made_ready
-        from engine.spec.loading import load_spec
-        from engine.spec.resolve import with_absolute_paths
 
         with self._lock:
             records = self._opened()
-            if request.clone is None:
-                assert request.recipe is not None
-                folder = request.recipe.resolve().parent
-                spec = with_absolute_paths(load_spec(request.recipe, request.overrides), folder)
-                grounds = self._grounds(records, request, None)
-            else:
-                from engine.dispatch.cloning import clone_of
-
-                clone = clone_of(records.store(), request.clone)
-                spec, grounds = clone.spec(request.overrides), self._grounds(records, request, clone.hosts)
+            spec, ran_on = _spec_of(records, request)
+            grounds = self._grounds(records, request, ran_on)
             ready = made_ready(records, spec, grounds, where=request.source)
+            ready, against = _judged(ready, grounds, request.source) if request.force else (ready, None)
             outlook, survey = self._outlook(records, ready, grounds, request.priority)
         keys = {seat.host for seat in ready.seats}
         machines = [each for each in survey.machines if each.host in keys] if survey is not None else []
-        return Plan(request, ready.spec, grounds.hosts_or_here, grounds, ready, outlook, machines)
+        return Plan(request, ready.spec, grounds.hosts_or_here, grounds, ready, outlook, machines, against)
 
     def plan_pipeline(self, request: Request) -> PipelinePlan:
         """Return the checked plan of the launch of a pipeline. Raises as `plan` does."""
@@ -230,7 +230,7 @@ class Launcher:
 
         hosts = load_hostfile(request.hostfile.resolve()) if request.hostfile else ran_on
         after = [experiments.resolve(records.store(), reference) for reference in request.after]
-        return Grounds(hosts, after)
+        return Grounds(hosts, after, request.gpu_memory or None, request.force)
 
     def _surveyed(self, records: Records) -> Survey | None:
         from engine.dispatch.outlook import Durations
@@ -258,6 +258,37 @@ class Launcher:
         except PlumblineError:
             return None, survey
         return replace(found, seconds=seconds, like=like), survey
+
+
+def _spec_of(records: Records, request: Request) -> tuple[AnySpec, Hostfile | None]:
+    """Return the spec that is asked for, its paths absolute, and where what it is a clone of ran."""
+    from engine.spec.loading import load_spec, spec_of_kind
+    from engine.spec.resolve import with_absolute_paths
+
+    if request.clone is not None:
+        from engine.dispatch.cloning import clone_of
+
+        clone = clone_of(records.store(), request.clone)
+        return clone.spec(request.overrides), clone.hosts
+    if request.kind is not None:
+        return with_absolute_paths(spec_of_kind(request.kind, request.overrides), Path.cwd()), None
+    assert request.recipe is not None
+    folder = request.recipe.resolve().parent
+    return with_absolute_paths(load_spec(request.recipe, request.overrides), folder), None
+
+
+def _judged(ready: Ready, grounds: Grounds, source: str) -> tuple[Ready, str | None]:
+    """Return what is forced with what its plan says of it, and why it cannot run, if it says so."""
+    from engine.dispatch.fitting import CannotRun, require_fit, seats_and_place
+    from engine.spec.references import references_of
+
+    if references_of(ready.spec):
+        return ready, None
+    _, place = seats_and_place(ready.spec, grounds.hosts_or_here, grounds.gpu_memory)
+    try:
+        return replace(ready, fit=require_fit(ready.spec, place, where=source)), None
+    except CannotRun as error:
+        return ready, error.message
 
 
 def find_files(folder_name: str, suffix: str, roots: Sequence[Path]) -> list[Path]:

@@ -97,6 +97,14 @@ def question(plan: Plan | PipelinePlan) -> str:
 
 def cost(plan: Plan | PipelinePlan) -> str:
     """Return what a launch takes, and when."""
+    if plan.request.force and isinstance(plan, PipelinePlan):
+        return f"It is forced: its stages begin also where a plan says that they cannot run. {_when(plan)}"
+    if isinstance(plan, Plan) and plan.against is not None:
+        return f"It is forced: its plan says that it cannot run. {_when(plan)}"
+    return _when(plan)
+
+
+def _when(plan: Plan | PipelinePlan) -> str:
     if isinstance(plan, PipelinePlan):
         names = list(plan.ready.stages)
         few = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
@@ -241,7 +249,8 @@ def _facts(spec: AnySpec) -> Iterator[tuple[str, str]]:
         if isinstance(spec, PpoSpec):
             yield "rewards", ", ".join(f"{short(term.weight)} {name}" for name, term in spec.rewards.items())
             yield "rollout", _rollout(spec)
-        yield "length", f"{train.steps} steps" if train.steps else f"{train.epochs:g} epochs"
+        plural = "" if train.epochs == 1 else "s"
+        yield "length", f"{train.steps} steps" if train.steps else f"{train.epochs:g} epoch{plural}"
         yield "batch", f"{train.batch_size} {_ITEMS[spec.kind]}, {train.micro_batch_size} at a time"
         yield "rate", f"{short(train.lr)} {train.schedule.kind}, {train.schedule.warmup_steps} steps of warm-up"
         yield "engine", f"ZeRO {train.zero_stage}, {train.precision}, seed {spec.seed}"

@@ -7,21 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import PlumblineError
-from tui.form.launches import find_files
+from tui.form.launches import find_files, near
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_FROM_NOTHING = """\
+A form with every key of this kind. What has a default has it; what must be given is marked with *.
+Paths are relative to the working folder. ^s saves it as a recipe."""
 _LARGEST_HEAD = 20_000  # characters of the comment that a recipe begins with
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A file that can be launched."""
+    """A file that can be launched, or, without a path, an empty spec."""
 
-    path: Path
+    path: Path | None
     kind: str  # of the experiment, or "pipeline"; empty: it is neither
     note: str
     head: str  # the comment that it begins with, without its signs
     problem: str = ""  # why it cannot be read
+
+    @property
+    def title(self) -> str:
+        """What it is called in the list."""
+        return f"empty {self.kind} spec" if self.path is None else near(self.path)
 
 
 def roots() -> list[Path]:
@@ -31,8 +39,18 @@ def roots() -> list[Path]:
 
 def find_recipes() -> list[Recipe]:
     """Return all recipes, those below the working folder first; pipelines first in each folder."""
-    found = [read_recipe(path) for path in find_files("recipes", ".yaml", roots())]
-    return sorted(found, key=lambda each: (each.path.is_absolute(), str(each.path.parent), each.kind != "pipeline"))
+    found = {path: read_recipe(path) for path in find_files("recipes", ".yaml", roots())}
+    order = sorted(found, key=lambda path: (path.is_absolute(), str(path.parent), found[path].kind != "pipeline"))
+    return [found[path] for path in order]
+
+
+def empty_specs() -> list[Recipe]:
+    """Return what a run can begin as from nothing: an empty spec of each kind that computes something."""
+    from engine.spec.keys import keys_of
+    from engine.spec.models import SPEC_TYPES, Kind
+
+    kinds = [kind for kind in Kind if kind is not Kind.SIM]
+    return [Recipe(None, kind, keys_of(SPEC_TYPES[kind])["kind"].description, _FROM_NOTHING) for kind in kinds]
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -20,9 +22,10 @@ from tui.theme import STATE_COLORS, glyph
 
 if TYPE_CHECKING:
     from engine.rag.manifest import Manifest
+    from engine.store.index_measures import IndexMeasure
 
-_MOST_REJECTS, _MOST_FILES = 12, 6
-_NAME, _VALUE = 18, 7  # cells of a measure
+_MOST_REJECTS, _MOST_FILES, _MOST_MEASURES = 12, 6, 6
+_NAME, _SHORT, _VALUE = 18, 13, 7  # cells of a measure; with an interval behind it
 _NAMES = {"query_seconds": "time of a query", "queries_per_second": "queries a second"}
 _KEY = 24  # cells of a setting's key
 _QUALITY = ("recall", "mrr", "ndcg", "index_recall", "query_seconds", "queries_per_second")  # before the @
@@ -38,6 +41,8 @@ def _blocks(facts: IndexFacts) -> Iterator[Iterator[Line]]:
     if facts.manifest is not None:
         yield _contents(facts.manifest)
     yield _quality(facts.experiment.last)
+    for one in facts.measures[:_MOST_MEASURES]:
+        yield _measured(one, changed=one.manifest_sha256 != (facts.manifest_sha256 or one.manifest_sha256))
     if facts.manifest is not None:
         yield _left_out(facts, facts.manifest)
     yield _sources(facts)
@@ -77,14 +82,32 @@ def _quality(last: Mapping[str, float]) -> Iterator[Line]:
     found = [name for base in _QUALITY for name in last if name.partition("@")[0] == base]
     if not found:
         return
-    yield head("quality")
+    yield head("quality, by the build")
     for name in found:
         value, unit = last[name], ""
         number = f"{value:.3f}" if unit_of(name) == "1" and math.isfinite(value) else short(value)
         if name == "query_seconds":
             number, unit = short(1000 * value), " ms"
         told = _NAMES.get(name, name.replace("_", " "))
-        yield 0, Content.assemble((f"{told:<{_NAME}}", QUIET), f"{number:>{_VALUE}}", (unit, QUIET))
+        yield _measure(told, number, unit)
+
+
+def _measured(one: IndexMeasure, *, changed: bool) -> Iterator[Line]:
+    """Yield what `engine rag eval` found. changed: whether the index is another one since then."""
+    yield head(f"quality, {one.mode}" + (f" by {one.fusion}" if one.fusion else ""))
+    yield pair("measured", f"{duration(max(0.0, time.time() - one.measured_at))} ago")
+    if changed:
+        yield plain("The index was changed since then.", "$warning")
+    yield pair("questions", f"{one.count:,} of {Path(one.questions).name}")
+    for name, figure in one.figures.items():
+        if figure is not None:
+            value, low, high = figure
+            yield _measure(name, f"{value:.3f}", f" {low:.3f}-{high:.3f}", width=_SHORT)
+    yield _measure("a query", short(1000 * one.latency_p50), " ms", width=_SHORT)
+
+
+def _measure(name: str, number: str, aside: str, *, width: int = _NAME) -> Line:
+    return 0, Content.assemble((f"{name:<{width}}", QUIET), f"{number:>{_VALUE}}", (aside, QUIET))
 
 
 def _contents(manifest: Manifest) -> Iterator[Line]:

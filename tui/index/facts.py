@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.rag.records import Rejected
     from engine.store.database import Store
     from engine.store.experiments import Experiment
+    from engine.store.index_measures import IndexMeasure
 
 _MOST_REJECTS = 200  # that are shown
 
@@ -28,6 +29,8 @@ class IndexFacts:
     problem: str | None = None  # why there is no manifest to read, though an index was made
     rejects: Sequence[Rejected] = ()  # what was left out, the first of it
     sources: Sequence[tuple[str, str]] = ()  # key and path of what its spec reads
+    manifest_sha256: str | None = None
+    measures: Sequence[IndexMeasure] = ()  # since it was built: the newest of each question set and way of searching
 
     @property
     def size(self) -> int | None:
@@ -55,30 +58,53 @@ class IndexFacts:
         return speed, max(0, total - self.experiment.step) / speed
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read of the folder of an index."""
+
+    manifest: Manifest | None = None
+    rejects: Sequence[Rejected] = ()
+    problem: str | None = None  # why there is no manifest
+    sha256: str | None = None  # of the manifest
+
+
 class IndexReader:
     """Reads the builds again and again; a manifest only when it was replaced. For one thread at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # By path: when its manifest was written, nanoseconds; the manifest, the rejects, and what is wrong with them.
-        self._known: dict[str, tuple[int, tuple[Manifest | None, Sequence[Rejected], str | None]]] = {}
+        self._known: dict[str, tuple[int, _Read]] = {}  # by path; when its manifest was written, nanoseconds
         self._sources: dict[str, Sequence[tuple[str, str]]] = {}  # by the hash of the spec
 
     def read(self) -> list[IndexFacts]:
         """Return what is known now, the newest build first."""
         from engine.rag.builds import list_builds
+        from engine.store import index_measures
 
+        measured = index_measures.by_experiment(self._store)
         found = []
         for build in list_builds(self._store):
             sources = self._sources_of(build.experiment)
             if build.path is None:
                 found.append(IndexFacts(build.experiment, None, sources=sources))
                 continue
-            manifest, rejects, problem = self._look(build.path, build.experiment.id)
-            found.append(IndexFacts(build.experiment, build.path, manifest, problem, rejects, sources))
+            read = self._look(build.path, build.experiment.id)
+            measures = index_measures.newest(measured.get(build.experiment.id, ()))
+            found.append(
+                IndexFacts(
+                    build.experiment,
+                    build.path,
+                    read.manifest,
+                    read.problem,
+                    read.rejects,
+                    sources,
+                    read.sha256,
+                    measures,
+                )
+            )
         return found
 
-    def _look(self, path: str, identity: str) -> tuple[Manifest | None, Sequence[Rejected], str | None]:
+    def _look(self, path: str, identity: str) -> _Read:
         from engine.rag.manifest import FILE
 
         folder = Path(path).expanduser()
@@ -86,7 +112,7 @@ class IndexReader:
             written = (folder / FILE).stat().st_mtime_ns
         except OSError:
             hint = f"Bring it here: engine export {identity} --to FOLDER --what index."
-            return None, (), f"{path} is not on this machine. {hint}"
+            return _Read(problem=f"{path} is not on this machine. {hint}")
         known = self._known.get(path)
         if known is None or known[0] != written:
             known = self._known[path] = (written, _read(folder))
@@ -106,12 +132,13 @@ class IndexReader:
         return self._sources[experiment.spec_hash]
 
 
-def _read(folder: Path) -> tuple[Manifest | None, Sequence[Rejected], str | None]:
+def _read(folder: Path) -> _Read:
     from engine.rag.chunks.rejects import read_rejects
-    from engine.rag.manifest import read_manifest
+    from engine.rag.manifest import manifest_hash, read_manifest
 
     try:
         manifest = read_manifest(folder)
-        return manifest, read_rejects(folder / manifest.names().rejects)[:_MOST_REJECTS], None
+        rejects = read_rejects(folder / manifest.names().rejects)[:_MOST_REJECTS]
+        return _Read(manifest, rejects, sha256=manifest_hash(folder))
     except PlumblineError as error:
-        return None, (), str(error)
+        return _Read(problem=str(error))

@@ -98,10 +98,11 @@ def nodes_title(machines: Sequence[Machine]) -> str:
 def nodes_lines(survey: Survey) -> list[Line]:
     """Return one line a node: its slots, and who holds them."""
     width = max((len(visible(each.host)) for each in survey.machines), default=0)
-    return [_node(each, width, survey.at) for each in survey.machines]
+    room = max((len(_held_by(each)) for each in survey.machines), default=0)
+    return [_node(each, width, room, survey.at) for each in survey.machines]
 
 
-def _node(machine: Machine, width: int, now: float) -> Line:
+def _node(machine: Machine, width: int, room: int, now: float) -> Line:
     signs = "#.x" if current() is ASCII else "■□✕"
     slots: list[tuple[str, str]] = []
     if len(machine.holders) <= _WIDEST:
@@ -114,20 +115,22 @@ def _node(machine: Machine, width: int, now: float) -> Line:
         slots.append((f"{machine.free} of {len(machine.holders)} free", ""))
     host = visible(machine.host)
     head = Content.assemble((f"{host:<{width}}  ", "bold"), *slots, "  ")
-    words, ink = _standing(machine, now)
+    words, ink = _standing(machine, room, now)
     return head.cell_length, head + Content.assemble((visible(words), ink))
 
 
-def _standing(machine: Machine, now: float) -> tuple[str, str]:
-    holders = list(dict.fromkeys(filter(None, machine.holders)))
-    words = ", ".join(holders)
+def _held_by(machine: Machine) -> str:
+    return ", ".join(dict.fromkeys(filter(None, machine.holders))) or "free"
+
+
+def _standing(machine: Machine, room: int, now: float) -> tuple[str, str]:
+    words, busy = _held_by(machine), any(machine.holders)
     if machine.problem:
         return f"{glyph(State.FAILED)} {machine.problem}", "$error"
     if machine.drained:
-        return f"drained{': nothing new begins' if not holders else f', until its end {words}'}", "$warning"
-    words = words or "free"
+        return f"drained{': nothing new begins' if not busy else f', until its end {words}'}", "$warning"
     if machine.disk_free is not None:
-        words += f"  disk {in_words(machine.disk_free)}"
+        words = f"{words:<{room}}  disk {in_words(machine.disk_free)}"
     if machine.heard_at is not None and now - machine.heard_at > _OLD:
         words += f"  heard {duration(now - machine.heard_at)} ago"
-    return words, "" if holders else _QUIET
+    return words, "" if busy else _QUIET

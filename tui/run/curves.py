@@ -60,7 +60,7 @@ class Curves:
 
     series: Mapping[str, Curve]
     samples_per_step: int | None = None
-    _places: dict[tuple[str, XMode], Floats] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[tuple[int, int, int, XMode], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def modes(self) -> list[XMode]:
         """Return the x axes that there are data for."""
@@ -70,9 +70,12 @@ class Curves:
 
     def x(self, name: str, mode: XMode) -> Floats:
         """Return the place of each point of a series on the x axis, ascending. Shape [n]."""
-        known = self._places.get((name, mode))
+        curve = self.series[name]
+        # series that were measured together have these arrays in common, and so their places
+        key = id(curve.attempt), id(curve.step), id(curve.time), mode
+        known = self._places.get(key)
         if known is None:
-            known = self._places[name, mode] = self._x(self.series[name], mode)
+            known = self._places[key] = self._x(curve, mode)
         return known
 
     def x_of_steps(self, steps: Sequence[float], mode: XMode) -> list[float]:

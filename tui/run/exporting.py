@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import RunFailed
+from engine.report.written import safe_name, write_new
 from engine.telemetry.charts import Panel
 from tui.run.curves import Curves
 from tui.screens.menu import Choice
+
+PAGE = "page"  # the choice that `tui.page_file` writes
 
 
 def export_choices(panel: Panel | None, curves: Curves, identity: str) -> list[Choice]:
@@ -20,11 +21,12 @@ def export_choices(panel: Panel | None, curves: Curves, identity: str) -> list[C
     name = panel[0] if panel else "chart"
     return [
         *(
-            Choice(style, f"{name} as {title}", style[0], f"{_stem(f'{identity}-{name}')}.{style}", refused=lacking)
+            Choice(style, f"{name} as {title}", style[0], f"{safe_name(f'{identity}-{name}')}.{style}", refused=lacking)
             for style, title in (("csv", "CSV"), ("json", "JSON"), ("svg", "a picture"))
         ),
         Choice("all-csv", "all series as CSV", "C", all_of, refused=lacking),
         Choice("all-json", "all series as JSON", "J", all_of, refused=lacking),
+        Choice(PAGE, "the whole run as a page (HTML)", "h", f"{identity}.html"),
     ]
 
 
@@ -51,29 +53,3 @@ def write_curves(
     else:
         text = as_csv(series) if style == "csv" else as_json(series)
     return write_new(folder, f"{identity}-metrics" if whole else f"{identity}-{panel[0]}", style, text)
-
-
-def write_new(folder: Path, stem: str, style: str, text: str) -> Path:
-    """Write a file of a name that is free, and return its path: what was exported before stays. Raises RunFailed."""
-    try:
-        return _write_new(folder, _stem(stem), style, text)
-    except OSError as error:
-        raise RunFailed(f"cannot be written: {error.strerror}.", where=str(folder)) from error
-
-
-def _stem(text: str) -> str:
-    """Return the text without what has no place in the name of a file."""
-    return re.sub(r"[^A-Za-z0-9_@.-]+", "_", text)
-
-
-def _write_new(folder: Path, stem: str, style: str, text: str) -> Path:
-    number = 1
-    while True:
-        path = folder / (f"{stem}.{style}" if number == 1 else f"{stem}-{number}.{style}")
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            number += 1
-        else:
-            return path

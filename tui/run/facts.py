@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui.logs.levels import Counted, LevelCounter
-from tui.run.curves import Curve, Curves
+from tui.run.curves import Curves
+from tui.run.growing import Growing
 from tui.run.spec_text import SpecFacts
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class RunReader:
     def __init__(self, store: Store, experiment_id: str) -> None:
         self._store, self._id = store, experiment_id
         self._lineage: tuple[tuple[int, int | None], ...] = ()
-        self._series: dict[str, Curve] = {}
+        self._series = Growing()
         self._events: list[Event] = []
         self._aims: tuple[str, float | None, int | None] = ("", None, None)  # hash of the spec, KL, samples a step
         self._counter = LevelCounter()
@@ -107,7 +108,7 @@ class RunReader:
         self._read_aims(experiment)
         _, kl_target, samples_per_step = self._aims
         contacts = attempts.contacts(store, experiment_id)
-        curves = Curves(dict(self._series), samples_per_step)
+        curves = Curves(self._series.curves(), samples_per_step)
         logs = log_files(store.runs_dir, experiment_id)
         newest = [path for path in logs if logs and path.parent.parent == logs[0].parent.parent]
         return RunFacts(
@@ -116,7 +117,7 @@ class RunReader:
             contacts=contacts,
             curves=curves,
             events=list(self._events),
-            samples=sample_rows.list_samples(store, experiment_id)[-_MOST_SAMPLES:] if pane == "samples" else (),
+            samples=sample_rows.list_samples(store, experiment_id, newest=_MOST_SAMPLES) if pane == "samples" else (),
             logs=logs,
             live=experiments.unfinished(store),
             targets={} if kl_target is None else {"kl": kl_target},
@@ -154,19 +155,13 @@ class RunReader:
         return SpecFacts(text, parent, diff(before, after))
 
     def _read_series(self, lineage: tuple[tuple[int, int | None], ...]) -> None:
-        from engine.store import series
+        from engine.store.point_arrays import fresh
 
         if lineage != self._lineage:
             # a new attempt supersedes points of earlier ones as soon as it is known where it resumed
-            self._series, self._lineage = {}, lineage
-        for info in series.names(self._store, self._id):
-            known = self._series.get(info.name)
-            if known is not None and known.last is not None and known.last[1] == info.last_step:
-                continue
-            fresh = series.read(self._store, self._id, info.name, after=known.last if known else None)
-            if len(fresh.step):
-                curve = Curve.of(fresh.attempt, fresh.step, fresh.time, fresh.value)
-                self._series[info.name] = known + curve if known else curve
+            self._series, self._lineage = Growing(), lineage
+        for name, points in fresh(self._store, self._id, self._series.ends):
+            self._series.extend(name, points)
 
 
 def _judge(

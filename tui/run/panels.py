@@ -19,6 +19,8 @@ from tui.canvas.frame import Ink, Span, line_ink
 from tui.canvas.plot import Line, Mark, Plot, nearest_index
 from tui.run.curves import Curves, XMode
 
+_CHART_WIDTH = 36  # cells; narrower charts stand below each other
+_CHART_HEIGHT = 9
 _FEW = 20  # points are seen one by one: nothing to smooth
 _COUNTED = {"eval": "questions", "rag": "chunks"}  # what a step is, by kind
 _ACROSS: dict[XMode, Callable[[float, float, int], Axis]] = {
@@ -50,6 +52,16 @@ class Pointed:
     name: str
     step: int
     value: float
+
+
+def fitting(width: int, height: int, count: int) -> tuple[int, int]:
+    """Return in how many columns and rows so many charts are shown, in so many cells; what has no room comes later."""
+    columns = max(1, min(3, width // _CHART_WIDTH))
+    rows = max(1, min(-(-count // columns) if count else 1, height // _CHART_HEIGHT))
+    # no hole where a smaller grid holds all
+    while columns > 1 and (columns - 1) * rows >= count:
+        columns -= 1
+    return columns, rows
 
 
 def plot(

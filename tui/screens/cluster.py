@@ -28,6 +28,8 @@ from tui.engine_process import EngineFailed, document
 from tui.pace import Pace
 from tui.screens.following import FollowingScreen
 from tui.standing import dispatcher_standing
+from tui.text.changes import entitle, tell
+from tui.text.keys import with_keys
 from tui.text.pane import plain
 from tui.text.safe import visible
 from tui.widgets.key_bar import KeyBar
@@ -165,7 +167,7 @@ class ClusterScreen(FollowingScreen):
         if facts is not None:
             names = letters(facts.slot_map, self.plumbline.marks.letter)
             self._grid.show(grid(facts.slot_map, names, now))
-            self._legend.update(legend(facts, names, max(20, self._grid_pane.size.width - 4)))
+            tell(self._legend, legend(facts, names, max(20, self._grid_pane.size.width - 4)))
         self._tell()
         self._show_detail()
 
@@ -175,20 +177,21 @@ class ClusterScreen(FollowingScreen):
         nodes = facts.slot_map.nodes if facts else ()
         self.set_class(not nodes, "-nothing")
         if facts is not None and not nodes:
-            self._empty.update(_EMPTY if facts.problem is None else f"{visible(facts.problem)}\n\nh  chooses another")
+            told = _EMPTY if facts.problem is None else f"{visible(facts.problem)}\n\nh  chooses another"
+            tell(self._empty, with_keys(told))
         elif facts is None and not self.plumbline.database.exists():
-            self._empty.update(_EMPTY)
+            tell(self._empty, with_keys(_EMPTY))
         slots = [slot for node in nodes for slot in node.slots]
         busy = sum(slot.seating is not None or slot.foreign is not None for slot in slots)
         plural = "" if len(nodes) == 1 else "s"
-        self._grid_pane.border_title = f"{len(nodes)} node{plural}, {busy} of {len(slots)} slots busy"
-        self._grid_pane.border_subtitle = "" if facts is None else visible(facts.choice.title)
+        told = f"{len(nodes)} node{plural}, {busy} of {len(slots)} slots busy"
+        entitle(self._grid_pane, told, "" if facts is None else visible(facts.choice.title))
         self._top.show(list(self._parts(nodes)))
         live = facts.live if facts else ()
-        told = dispatcher_standing(self.plumbline.dispatcher_pid, needed=bool(live))
+        dispatcher = dispatcher_standing(self.plumbline, needed=bool(live))
         queued = waiting(live)
         wait = f"  {current().separator}  {queued} wait for slots: 4 says why" if queued else ""
-        self.status.facts(Content.assemble(told, wait))
+        self.status.facts(Content.assemble(dispatcher, wait))
         self._keys.tell()
 
     def _parts(self, nodes: Sequence[NodeSlots]) -> Iterator[Part]:
@@ -229,7 +232,7 @@ class ClusterScreen(FollowingScreen):
         node, slot = self.node, self.slot
         if self.facts is None or node is None or not self._detail_pane.display:
             return
-        self._detail_pane.border_title = visible(node.host) + ("" if slot is None else f" : {slot.number}")
+        entitle(self._detail_pane, visible(node.host) + ("" if slot is None else f" : {slot.number}"))
         width = self._detail_pane.scrollable_content_region.width
         text = detail_text(self.facts, node, slot, time.time(), width)
         if text != self._told:

@@ -27,6 +27,8 @@ from tui.comparison.finals import final_table
 from tui.pace import Pace
 from tui.screens.compare_keys import CompareKeys
 from tui.standing import counts, dispatcher_standing
+from tui.text.changes import entitle
+from tui.text.keys import with_keys
 from tui.text.safe import visible
 from tui.widgets.compare_answers import CompareAnswers
 from tui.widgets.compare_charts import CompareCharts
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from engine.store.experiments import Experiment
 
 TABS = ("curves", "reward-KL", "spec", "metrics", "samples", "answers")
+_DRAWN = ("curves", "reward-KL")  # what shows points
 _FEW = """\
 Fewer than two runs are marked.
 
@@ -172,7 +175,7 @@ class CompareScreen(CompareKeys):
             whom = f"its parent {parent}" if self._offer[0] == parent else self._offer[0]
             offer = f"\n\n{key_name('enter'):<7}compares {self._offer[1]} with {whom}"
         self.add_class("-nothing")
-        self._empty.update(_FEW + offer)
+        self._empty.update(with_keys(_FEW + offer))
         self._top.show([])
         self.status.facts(Content())
         self._keys.tell()
@@ -218,7 +221,8 @@ class CompareScreen(CompareKeys):
     def _show(self) -> None:
         if self.compared.runs:
             self._tell_runs()
-            self._pane.show_compared(self.compared, self._list.other)
+            drawn = self.tab in _DRAWN
+            self._pane.show_compared(self.compared if drawn else self.compared.without_curves(), self._list.other)
             self._tell()
 
     def _tell_runs(self) -> None:
@@ -230,13 +234,12 @@ class CompareScreen(CompareKeys):
         if not runs:
             return
         self._tell_runs()
-        self._side.border_title = f"{len(runs)} runs"
-        self._side.border_subtitle = Content(self._pane.values_of)
+        entitle(self._side, f"{len(runs)} runs", self._pane.values_of)
         self._tabs.show(self.tab, ())
         self._top.show(counts(self.compared.live))
         separator = f"  {current().separator}  "
         live = any(not run.experiment.state.ended for run in runs)
-        dispatcher = dispatcher_standing(self.plumbline.dispatcher_pid, needed=live)
+        dispatcher = dispatcher_standing(self.plumbline, needed=live)
         parts = [part + separator for part in self._pane.facts()]
         self.status.facts(Content.assemble(*parts, dispatcher))
         self._keys.tell()
@@ -354,19 +357,25 @@ class CompareScreen(CompareKeys):
     @work
     async def action_export(self) -> None:
         """Ask what to write into a file of the working folder, and write it."""
-        from tui.comparison.exporting import choices
-        from tui.run.exporting import write_new
+        from engine.report.written import write_new
+        from tui.comparison.exporting import PAGE, choices
+        from tui.page_file import write_page
         from tui.screens.menu import MenuScreen
 
-        pane, tab, ids = self._pane, self.tab, "-".join(run.id for run in self.compared.runs)
+        pane, tab, ids = self._pane, self.tab, [run.id for run in self.compared.runs]
         if not self.compared.runs:
             return
-        style = await self.app.push_screen_wait(MenuScreen("export", choices(tab, pane.lacking())))
+        menu = MenuScreen("export", choices(tab, pane.hides() or pane.lacking(), self.samples.hides()))
+        style = await self.app.push_screen_wait(menu)
         if style is None:
             return
         try:
-            text = await asyncio.to_thread(pane.written, style)
-            path = await asyncio.to_thread(write_new, Path.cwd(), f"{ids}-{tab}", style, text)
+            if style == PAGE:
+                self.status.say(f"Making a page of {', '.join(ids)}…")
+                path = await write_page(self.plumbline.database, ids, Path.cwd())
+            else:
+                text = await asyncio.to_thread(pane.written, style)
+                path = await asyncio.to_thread(write_new, Path.cwd(), f"{'-'.join(ids)}-{tab}", style, text)
         except PlumblineError as error:
             self.status.say(str(error), "error")
         else:

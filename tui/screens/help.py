@@ -7,15 +7,13 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Static
 
 from tui.actions import table
 from tui.actions.action import key_name
-
-_QUIET = "$foreground 60%"
+from tui.text.wrapping import Line
+from tui.widgets.story import Story
 
 
 class HelpScreen(ModalScreen[None]):
@@ -23,7 +21,7 @@ class HelpScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     HelpScreen { align: center middle; background: $background 60%; }
-    HelpScreen > VerticalScroll {
+    HelpScreen > Story {
         width: 84;
         max-width: 96%;
         height: auto;
@@ -36,22 +34,22 @@ class HelpScreen(ModalScreen[None]):
         border-subtitle-color: $foreground 55%;
         scrollbar-size-vertical: 1;
     }
-    HelpScreen Static { width: 100%; height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "close")]
 
     def __init__(self, asked_on: Screen[object]) -> None:
         super().__init__()
         self._groups = list(groups(asked_on))
+        self._story = Story(empty="")
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = "keys"
-            box.border_subtitle = "esc closes"
-            yield Static(help_text(self._groups), markup=False)
+        self._story.border_title = "keys"
+        self._story.border_subtitle = "esc closes"
+        yield self._story
 
     def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
+        self._story.show(help_lines(self._groups))
+        self._story.focus()
 
 
 def groups(screen: Screen[object]) -> list[tuple[str, list[tuple[str, str, bool]]]]:
@@ -86,14 +84,14 @@ def _is_ours(node: object, binding: Binding) -> bool:
     return False
 
 
-def help_text(found: list[tuple[str, list[tuple[str, str, bool]]]]) -> Content:
+def help_lines(found: list[tuple[str, list[tuple[str, str, bool]]]]) -> list[Line]:
     """Return one line a key."""
     width = max(cell_len(keys) for _, entries in found for keys, _, _ in entries)
-    lines: list[Content] = []
+    lines: list[Line] = []
     for title, entries in found:
-        lines += [Content.assemble((title, "bold $foreground 75%"))]
+        lines.append((0, Content.assemble((title, "bold $foreground 75%"))))
         for keys, text, danger in entries:
             mark = ("  asks first", "$warning") if danger else ""
-            lines.append(Content.assemble((f"{keys:>{width}}", "bold $accent"), f"   {text}", mark))
-        lines.append(Content())
-    return Content("\n").join(lines[:-1])
+            lines.append((width + 3, Content.assemble((f"{keys:>{width}}", "bold $accent"), f"   {text}", mark)))
+        lines.append((0, Content()))
+    return lines[:-1]

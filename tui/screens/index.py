@@ -30,6 +30,8 @@ from tui.index.rows import COLUMNS, rows
 from tui.pace import Pace
 from tui.screens.following import FollowingScreen
 from tui.standing import counts, dispatcher_standing
+from tui.text.changes import entitle, tell
+from tui.text.keys import with_keys
 from tui.text.safe import visible
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
@@ -80,6 +82,7 @@ class IndexScreen(FollowingScreen):
         self._asking: Worker[None] | None = None
         self._lanes: dict[str, Lane] = {}  # by the id of the index, in the order in which they are shown
         self._told = Content()
+        self._lines = 0  # builds in the list
         self._top = TopLine("Index")
         self._table = RowTable(COLUMNS, id="indexes")
         self._empty = Static("reading…", id="empty", markup=False)
@@ -167,20 +170,22 @@ class IndexScreen(FollowingScreen):
     def _show_rows(self) -> None:
         facts = self.facts or ()
         self._table.show(rows(facts, self.plumbline.marks.letter, time.time()))
-        self._list_pane.styles.height = len(facts) + 3 if facts else None
+        if len(facts) != self._lines:  # setting it lays the screen out anew
+            self._lines = len(facts)
+            self._list_pane.styles.height = len(facts) + 3 if facts else None
 
     def _tell(self) -> None:
         """Say how things stand: titles, top line, status line, keys."""
         facts = self.facts or ()
         self.set_class(not facts, "-nothing")
         if not facts and (self.facts is not None or not self.plumbline.database.exists()):
-            self._empty.update(_EMPTY)
+            tell(self._empty, with_keys(_EMPTY))
         plural = "" if len(facts) == 1 else "es"
-        self._list_pane.border_title = f"{len(facts)} index{plural}" if facts else "indexes"
+        entitle(self._list_pane, f"{len(facts)} index{plural}" if facts else "indexes")
         experiments = [one.experiment for one in facts]
         self._top.show(counts(experiments))
         live = any(not experiment.state.ended for experiment in experiments)
-        self.status.facts(dispatcher_standing(self.plumbline.dispatcher_pid, needed=live))
+        self.status.facts(dispatcher_standing(self.plumbline, needed=live))
         separator = f" {current().separator} "
         model = [] if self.model is None else [f"model {visible(self.model)}"]
         self._how.update(
@@ -207,7 +212,7 @@ class IndexScreen(FollowingScreen):
         facts = self._facts_of(self._table.selected)
         if facts is None or not self._detail_pane.display:
             return
-        self._detail_pane.border_title = facts.experiment.id
+        entitle(self._detail_pane, facts.experiment.id)
         text = detail_text(facts, self._detail_pane.scrollable_content_region.width)
         if text != self._told:
             self._told = text

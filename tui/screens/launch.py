@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
@@ -13,6 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Input, Static
+from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
 from engine.errors import PlumblineError
 from tui.actions import table
@@ -48,6 +50,7 @@ class LaunchScreen(Screen[list[str] | None]):
         self.plan: Plan | PipelinePlan | None = None  # null: it is being made, or something is wrong
         self._problem = ""
         self._faults = 0
+        self._checking: Worker[None] | None = None
         self._top = TopLine(draft.title)
         self._search = Input(placeholder="words of a field, or of what it means", id="search", compact=True)
         self.form = FormPane(draft, references, id="fields")
@@ -73,13 +76,14 @@ class LaunchScreen(Screen[list[str] | None]):
 
     def on_mount(self) -> None:
         self._plan_pane.border_title = "plan"
-        self._top.show([], "" if self.draft.request().clone else visible(self.draft.source))
+        recipe = self.draft.request().recipe
+        self._top.show([], "" if recipe is None else visible(str(recipe)))
         self.status.facts(Content("^j queues it, ^s saves it as a recipe, esc leaves"))
-        self.check()
+        self._changed()
 
     @on(FormPane.Changed)
     def _changed(self) -> None:
-        self.check()
+        self._checking = self.check()
 
     @work(exclusive=True, group="check")
     async def check(self) -> None:
@@ -96,7 +100,8 @@ class LaunchScreen(Screen[list[str] | None]):
         try:
             plan: Plan | PipelinePlan = await asyncio.to_thread(make, request)
         except PlumblineError as error:
-            self._refuse(str(error), request, self._attributed(error))
+            told, faults = self._told(error)
+            self._refuse(told, request, faults)
             return
         self.plan, self._problem, self._faults = plan, "", 0
         database = app.named_database
@@ -105,10 +110,18 @@ class LaunchScreen(Screen[list[str] | None]):
         )
         self.form.show_faults({})
 
-    def _attributed(self, error: PlumblineError) -> dict[str, str]:
-        """Return the fault by the key that its sentence begins with, if it names one."""
+    def _told(self, error: PlumblineError) -> tuple[str, dict[str, str]]:
+        """Return what to say of a fault, and the same by the key that it is of, if it names one."""
+        from engine.dispatch.fitting import CannotRun
+
+        if isinstance(error, CannotRun):
+            way = "Or queue it all the same: turn force to true, among the fields of the launch."
+            if "--gpu-memory" in (error.hint or ""):
+                way += " If the GPUs have another size, say it at GPU memory."
+            return f"{error.message} {way}", {"--force": error.message}
         first = error.message.split(" ", 1)[0].rstrip(":")
-        return {first: f"{error.message} {error.hint or ''}".strip()} if self.draft.field(first) else {}
+        known = self.draft.field(first) is not None
+        return str(error), {first: f"{error.message} {error.hint or ''}".strip()} if known else {}
 
     def _refuse(self, sentence: str, request: Request, faults: Mapping[str, str]) -> None:
         self._problem, self._faults = sentence, len(faults)
@@ -173,17 +186,24 @@ class LaunchScreen(Screen[list[str] | None]):
 
     @work
     async def _leave(self) -> None:
+        if not self.unsaved or await self.may_leave():
+            self.dismiss(None)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something would be forgotten if it were left."""
+        return self.draft.changes > 0
+
+    async def may_leave(self) -> bool:
+        """Ask whether what was changed may be forgotten; for workers."""
         changes = self.draft.changes
-        if changes:
-            fields = f"{changes} changed field{'s' if changes != 1 else ''}"
-            screen = ConfirmScreen(
-                f"Leave the form of {visible(self.draft.source)}?",
-                verb="Leave",
-                cost=f"{fields} would be forgotten; ^s saves them as a recipe.",
-            )
-            if not await self.plumbline.push_screen_wait(screen):
-                return
-        self.dismiss(None)
+        fields = f"{changes} changed field{'s' if changes != 1 else ''}"
+        screen = ConfirmScreen(
+            f"Leave the form of {visible(self.draft.source)}?",
+            verb="Leave",
+            cost=f"{fields} would be forgotten; ^s saves them as a recipe.",
+        )
+        return await self.plumbline.push_screen_wait(screen) is True
 
     def action_copy_command(self) -> None:
         """Copy the command that does the same."""
@@ -192,12 +212,14 @@ class LaunchScreen(Screen[list[str] | None]):
 
     @work
     async def action_queue(self) -> None:
-        """Queue what the plan shows, when that is confirmed."""
+        """Queue what the plan shows, when that is confirmed. A plan that is being made is waited for."""
+        while self._checking is not None and not self._checking.is_finished:
+            self.status.say("The plan is being made…")
+            with suppress(WorkerFailed, WorkerCancelled):  # cancelled: something was changed, and it is made anew
+                await self._checking.wait()
         plan, app = self.plan, self.plumbline
         if plan is None:
-            problem = (
-                self._problem.splitlines()[0] if self._problem else "the plan is being made; once more in a moment."
-            )
+            problem = next(iter(self._problem.splitlines()), "there is no plan.")
             many = f"{self._faults} errors, the first: " if self._faults > 1 else ""
             self.status.say(f"Not queued: {many}{problem}", "error")
             return

@@ -19,6 +19,8 @@ from tui.pace import Pace
 from tui.queue.rows import COLUMNS, rows
 from tui.screens.following import FollowingScreen
 from tui.standing import counts, standing
+from tui.text.changes import entitle, tell
+from tui.text.keys import with_keys
 from tui.text.safe import visible
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
@@ -89,7 +91,7 @@ class QueueScreen(FollowingScreen):
         self.set_interval(1.0, self._tick)
         self.set_class(True, "-nothing")
         if not self.plumbline.store_is_open:
-            self._empty.update(_EMPTY)
+            self._empty.update(with_keys(_EMPTY))
 
     def on_screen_resume(self) -> None:
         self.reload()
@@ -124,9 +126,9 @@ class QueueScreen(FollowingScreen):
         self._experiments = {each.id: each for each in (*unfinished, *stages)}
         self._table.show(rows(survey))
         self.set_class(not unfinished, "-nothing")
-        self._empty.update(_EMPTY)
-        self._list_pane.border_title = f"{len(survey.running)} run, {len(survey.waiting)} wait"
-        self._node_list.border_title = nodes_title(survey.machines)
+        tell(self._empty, with_keys(_EMPTY))
+        entitle(self._list_pane, f"{len(survey.running)} run, {len(survey.waiting)} wait")
+        entitle(self._node_list, nodes_title(survey.machines))
         self._node_list.show(nodes_lines(survey))
         self._top.show(counts(unfinished))
         self._tell()
@@ -140,11 +142,11 @@ class QueueScreen(FollowingScreen):
 
         experiment = self.selected
         if self.survey is not None and experiment is not None:
-            self._detail.border_title = experiment.id
+            entitle(self._detail, experiment.id)
             self._detail.show(detail_lines(self.survey, experiment))
         else:
             launch = self._table.selected or ""
-            self._detail.border_title = visible(launch)
+            entitle(self._detail, visible(launch))
             self._detail.show([] if self.survey is None else launch_lines(self.survey, launch))
         self._keys.tell()
 
@@ -154,7 +156,7 @@ class QueueScreen(FollowingScreen):
 
     def _tell_standing(self) -> None:
         live = [each for each in self._experiments.values() if not each.state.ended]
-        self.status.facts(standing(live, self.plumbline.dispatcher_pid, time.time()))
+        self.status.facts(standing(live, self.plumbline, time.time()))
 
     @on(RowTable.Opened)
     def action_open(self) -> None:

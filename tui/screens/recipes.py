@@ -18,8 +18,7 @@ from textual.widgets import Input, Static
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.actions.action import key_name
-from tui.form.launches import near
-from tui.form.recipes import Recipe, find_hostfiles, find_recipes, paragraphs
+from tui.form.recipes import Recipe, empty_specs, find_hostfiles, find_recipes, paragraphs
 from tui.text.safe import visible
 from tui.text.wrapping import Line
 from tui.widgets.form_editor import PathSuggester
@@ -101,14 +100,12 @@ class RecipesScreen(Screen[list[str] | None]):
 
     @on(Found)
     def _show(self, message: Found) -> None:
-        self._recipes = {str(each.path): each for each in message.recipes}
+        self._recipes = {each.title: each for each in (*message.recipes, *empty_specs())}
         self._hostfiles, self._references = message.hostfiles, message.references
         self._table.show({key: _row(each) for key, each in self._recipes.items()})
-        count = len(self._recipes)
+        count = len(message.recipes)
         self.status.facts(Content(f"{count} recipe{'s' if count != 1 else ''}; they are looked for below recipes/"))
         self._tell()
-        if not self._recipes:
-            self.action_path()
 
     @on(RowTable.Moved)
     def _tell(self) -> None:
@@ -121,7 +118,7 @@ class RecipesScreen(Screen[list[str] | None]):
         """Open the form with the recipe under the cursor."""
         recipe = self._recipes.get(self._table.selected or "")
         if recipe is not None:
-            self._open(recipe.path)
+            self._open(recipe.path or recipe.kind)
 
     def action_path(self) -> None:
         """Type the path of a recipe."""
@@ -134,12 +131,14 @@ class RecipesScreen(Screen[list[str] | None]):
             self._open(Path(event.value.strip()).expanduser())
 
     @work
-    async def _open(self, path: Path) -> None:
-        from tui.form.draft import of_recipe
+    async def _open(self, source: Path | str) -> None:
+        """Open the form of a recipe, or of an empty spec. source: the file, or the kind."""
+        from tui.form.draft import of_kind, of_recipe
         from tui.screens.launch import LaunchScreen
 
         try:
-            draft = of_recipe(path, self._hostfiles)
+            hosts = self._hostfiles
+            draft = of_recipe(source, hosts) if isinstance(source, Path) else of_kind(source, hosts)
         except PlumblineError as error:
             self.status.say(str(error), "error")
             return
@@ -149,7 +148,7 @@ class RecipesScreen(Screen[list[str] | None]):
 
     def action_leave(self) -> None:
         """Leave the path, then the screen."""
-        if self.has_class("-typing") and self._recipes:
+        if self.has_class("-typing"):
             self.remove_class("-typing")
             self._path.value = ""
             self._table.focus()
@@ -170,14 +169,14 @@ def clone_screen(store: Store, identity: str, given: Sequence[Path]) -> LaunchSc
 def _row(recipe: Recipe) -> Row:
     ink = "error" if recipe.problem else "quiet"
     return {
-        "recipe": Cell(visible(near(recipe.path)), "strong"),
+        "recipe": Cell(visible(recipe.title), "strong"),
         "kind": Cell(visible(recipe.kind) or "?", ink),
         "note": Cell(visible(recipe.problem or recipe.note), ink),
     }
 
 
 def _about(recipe: Recipe) -> list[Line]:
-    lines: list[Line] = [(0, Content.assemble((visible(near(recipe.path)), "bold $accent")))]
+    lines: list[Line] = [(0, Content.assemble((visible(recipe.title), "bold $accent")))]
     if recipe.problem:
         return [*lines, (0, Content.assemble((visible(recipe.problem), "$error")))]
     if recipe.note:

@@ -16,7 +16,7 @@ from textual.message import Message
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.canvas.charset import current
-from tui.pace import Pace
+from tui.pace import Later, Pace
 from tui.run.curves import XMode
 from tui.run.facts import RunFacts, RunReader
 from tui.run.panels import Pointed, axis_name
@@ -57,7 +57,8 @@ class RunScreen(FollowingScreen):
         self.experiment_id = experiment_id
         self.facts: RunFacts | None = None
         self._reader: RunReader | None = None
-        self._pace = Pace(self, self._begin_read)
+        self._pace = Pace(self, self._begin_read, longest_rest=0.3)
+        self._charts_later, self._charts_behind = Later(self), False
         self._problem: str | None = None  # why it cannot be read
         self._top = TopLine("Run")
         self._header = RunHeader()
@@ -124,14 +125,24 @@ class RunScreen(FollowingScreen):
         name = "" if experiment.name == experiment.id else f"  {visible(experiment.name)}"
         self._top.show(counts(facts.live), experiment.id + name)
         self._header.show(facts)
-        empty = "no points were logged" if experiment.state.ended else f"no points yet: it is {experiment.state}"
-        self._charts.show(experiment.kind, facts.curves, facts.marks, facts.targets, empty)
+        self._charts_behind = True
+        if self._charts_later.is_due() or not self._charts.curves.series:
+            self._draw(facts)
         self._panes.show(facts)
         self._tick()
         self._keys.tell()
 
+    def _draw(self, facts: RunFacts) -> None:
+        """Show the charts as they are now."""
+        state = facts.experiment.state
+        empty = "no points were logged" if state.ended else f"no points yet: it is {state}"
+        self._charts.show(facts.experiment.kind, facts.curves, facts.marks, facts.targets, empty)
+        self._charts_behind = False
+
     def _tick(self) -> None:
-        """Tell what changes with time alone."""
+        """Tell what changes with time alone, and what came later than the rest."""
+        if self._charts_behind and self.facts is not None and self._charts_later.is_due():
+            self._draw(self.facts)
         if self._problem is not None:
             self._banner.tell(("error", self._problem))
         elif self.facts is not None:
@@ -151,7 +162,7 @@ class RunScreen(FollowingScreen):
             parts.append("zoomed: 0 shows all")
         separator = f"  {current().separator}  "
         live = bool(self.facts and self.facts.live)
-        dispatcher = dispatcher_standing(self.plumbline.dispatcher_pid, needed=live)
+        dispatcher = dispatcher_standing(self.plumbline, needed=live)
         self.status.facts(Content.assemble(separator.join(parts), separator, dispatcher))
 
     @on(ChartGrid.Told)
@@ -306,18 +317,23 @@ class RunScreen(FollowingScreen):
     @work
     async def action_export(self) -> None:
         """Ask what to write into a file of the working folder, and write it."""
-        from tui.run.exporting import export_choices, write_curves
+        from tui.page_file import write_page
+        from tui.run.exporting import PAGE, export_choices, write_curves
         from tui.screens.menu import MenuScreen
 
         charts, identity, marks = self._charts, self.experiment_id, self.facts.marks if self.facts else []
         panel, curves = charts.chosen, charts.curves
         choice = await self.app.push_screen_wait(MenuScreen("export", export_choices(panel, curves, identity)))
-        if choice is None or panel is None:
+        if choice is None or (panel is None and choice != PAGE):
             return
         try:
-            path = await asyncio.to_thread(
-                write_curves, choice, panel, curves, Path.cwd(), identity=identity, marks=marks
-            )
+            if panel is None or choice == PAGE:
+                self.status.say(f"Making a page of {identity}…")
+                path = await write_page(self.plumbline.database, [identity], Path.cwd())
+            else:
+                path = await asyncio.to_thread(
+                    write_curves, choice, panel, curves, Path.cwd(), identity=identity, marks=marks
+                )
         except PlumblineError as error:
             self.status.say(str(error), "error")
         else:

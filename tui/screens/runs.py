@@ -16,11 +16,14 @@ from textual.widgets import Static
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.data import Overview, OverviewReader
-from tui.pace import Pace
+from tui.pace import Later, Pace
 from tui.run_list import Heading, View, arranged
 from tui.screens.runs_changes import RunChanges
 from tui.screens.runs_choices import RunChoices
+from tui.screens.runs_exporting import RunExports
 from tui.standing import counts, standing
+from tui.text.changes import entitle, tell
+from tui.text.keys import with_keys
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.run_detail_pane import RunDetailPane
@@ -42,7 +45,7 @@ n  starts one from a recipe
 or in a shell:  engine launch recipes/facts/sft.yaml"""
 
 
-class RunsScreen(RunChoices, RunChanges):
+class RunsScreen(RunChoices, RunChanges, RunExports):
     """Home."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(table.bindings("runs"))
@@ -61,7 +64,8 @@ class RunsScreen(RunChoices, RunChanges):
         self.view = View()
         self.show_archived = False
         self._reader: OverviewReader | None = None
-        self._pace = Pace(self, self._begin_read)
+        self._pace = Pace(self, self._begin_read, longest_rest=0.3)
+        self._tails_later, self._tails_behind = Later(self), False
         self._wanted: str | None = None  # to select as soon as it is in the list
         self._listed: Sequence[Experiment] = ()
         self._lines: Sequence[Experiment | Heading] = ()
@@ -119,7 +123,9 @@ class RunsScreen(RunChoices, RunChanges):
     def _begin_read(self) -> None:
         if self._reader is None:
             self._reader = OverviewReader(self.plumbline.store)
-        self._read(self._reader, self._sees_archived, self._needs_specs)
+        tails = self._tails_later.is_due()
+        self._tails_behind = not tails
+        self._read(self._reader, self._sees_archived, self._needs_specs, self._needs_best, tails)
 
     @property
     def _sees_archived(self) -> bool:
@@ -131,11 +137,18 @@ class RunsScreen(RunChoices, RunChanges):
         filtered = "spec." in self.view.filter or "cfg." in self.view.filter
         return asked or filtered or (self.overview is not None and self.overview.specs is not None)
 
+    @property
+    def _needs_best(self) -> tuple[str, ...]:
+        from engine.store.filtering.keys import best_metrics
+
+        return best_metrics(self.view.filter, self.view.sort)
+
     @work(thread=True, group="overview")
-    def _read(self, reader: OverviewReader, archived: bool, specs: bool) -> None:
+    def _read(self, reader: OverviewReader, archived: bool, specs: bool, best: tuple[str, ...], tails: bool) -> None:
         began = time.thread_time()
         try:
-            self.post_message(self.Loaded(reader.read(archived=archived, specs=specs), time.thread_time() - began))
+            overview = reader.read(archived=archived, specs=specs, best=best, tails=tails)
+            self.post_message(self.Loaded(overview, time.thread_time() - began))
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
 
@@ -145,7 +158,8 @@ class RunsScreen(RunChoices, RunChanges):
         if message.overview.specs is not None:
             while self._waiting:
                 self._waiting.pop().set_result(None)
-        self._know()
+        if self._filter.typed_in:
+            self._know()
         self._show_list()
         self._pace.done(message.seconds)
 
@@ -165,7 +179,10 @@ class RunsScreen(RunChoices, RunChanges):
         before, self.view = self._sees_archived, view
         if self._filter.text != view.filter:
             self._filter.put(view.filter)
-        if self._sees_archived != before or (self._needs_specs and self.overview and self.overview.specs is None):
+        overview = self.overview
+        lacks_specs = self._needs_specs and overview is not None and overview.specs is None
+        lacks_best = overview is not None and not set(self._needs_best) <= set(overview.best)
+        if self._sees_archived != before or lacks_specs or lacks_best:
             self._ask_at_once()
         self._show_list()
 
@@ -177,7 +194,7 @@ class RunsScreen(RunChoices, RunChanges):
         """Let the filter complete with the words that there are."""
         from engine.store.filtering.completion import Vocabulary
 
-        if self.overview is not None and self._filter.typed_in:
+        if self.overview is not None:
             self._filter.know(Vocabulary(self.overview.experiments, self.overview.specs))
 
     def _show_list(self) -> None:
@@ -220,7 +237,7 @@ class RunsScreen(RunChoices, RunChanges):
             self.view.columns,
             overview.specs or {},
             signs_of(self._listed, self.plumbline.marks),
-            grouped=self.view.group != "none",
+            grouped=bool(self.view.levels),
             sort=self.view.sort,
         )
         self.table.show(listing, now)
@@ -247,19 +264,18 @@ class RunsScreen(RunChoices, RunChanges):
         nothing = self.table.is_empty
         self.set_class(nothing, "-nothing")
         if nothing:
-            self._empty.update(self._nothing_text())
+            tell(self._empty, with_keys(self._nothing_text()))
         number = f"{len(experiments)} run{'s' if len(experiments) != 1 else ''}" if experiments else "runs"
         archived = ", archived ones too" if self._sees_archived else ""
         marked = len(self.marked)
-        self._list_pane.border_title = f"{number}{archived}{f', {marked} marked' if marked else ''}"
-        self._list_pane.border_subtitle = _subtitle(self.view)
+        entitle(self._list_pane, f"{number}{archived}{f', {marked} marked' if marked else ''}", _subtitle(self.view))
         self._top.show(counts(experiments))
         self._tell_standing()
         self._keys.tell()
 
     def _tell_standing(self) -> None:
         experiments = self.overview.experiments if self.overview else ()
-        self.status.facts(standing(experiments, self.plumbline.dispatcher_pid, time.time()))
+        self.status.facts(standing(experiments, self.plumbline, time.time()))
 
     def _nothing_text(self) -> str:
         if self.overview is None:
@@ -271,6 +287,9 @@ class RunsScreen(RunChoices, RunChanges):
             self.table.tick(time.time())
             self._tell_standing()
             self._detail.tell()
+            self._look_at_detail()
+            if self._tails_behind:
+                self.reload()
 
     @on(RunTable.Moved)
     def _moved(self) -> None:
@@ -364,10 +383,11 @@ class RunsScreen(RunChoices, RunChanges):
 def _subtitle(view: View) -> str:
     """Return what is not as usual about a view."""
     from engine.store.ordering import NEWEST_FIRST
+    from tui.widgets.run_signs import levels_text
 
     arrows = {True: "↓", False: "↑"}
     parts = [f"view {view.name}"] if view.name else []
-    parts += [f"by {view.group}"] if view.group != "none" else []
+    parts += [f"by {levels_text(view)}"] if view.levels else []
     key = view.sort.removeprefix("-").removeprefix("last.").removeprefix("spec.")
     parts += [f"{key} {arrows[view.sort.startswith('-')]}"] if view.sort != NEWEST_FIRST else []
     return "  ".join(parts)

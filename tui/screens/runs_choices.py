@@ -11,7 +11,7 @@ from engine.errors import PlumblineError
 from engine.store.filtering.keys import LAST, SPEC
 from engine.store.ordering import NEWEST_FIRST
 from tui.actions.action import key_name
-from tui.run_list import GROUPS, View
+from tui.run_list import GROUPS, View, keys_to_group_by
 from tui.screens.following import FollowingScreen
 from tui.screens.menu import Choice, MenuScreen
 
@@ -79,14 +79,23 @@ class RunChoices(FollowingScreen):
 
     @work
     async def action_group(self) -> None:
-        """Choose the groups."""
-        choices = [
-            Choice(group, text, str(place), current=group == self.view.group)
-            for place, (group, text) in enumerate(_GROUPS.items())
-        ]
-        chosen = await self.app.push_screen_wait(MenuScreen("group by", choices))
-        if chosen is not None:
-            self.look(self.view.changed(group=chosen))
+        """Choose the groups; with + also the groups within them."""
+        overview = await self.with_specs()
+        keys = [f"{SPEC}{key}" for key in keys_to_group_by(overview.specs or {})] if overview else []
+        hint = f"{key_name('enter')} choose   + groups within   esc close"
+        menu = MenuScreen("group by", _groups(keys, self.view.group), hint=hint, others=("plus",))
+        chosen = await self.app.push_screen_wait(menu)
+        if chosen is None:
+            return
+        group = chosen.removeprefix("plus:")
+        if group in (chosen, "none"):
+            self.look(self.view.changed(group=group, then="none"))
+            return
+        inner = [choice for choice in _groups(keys, self.view.then) if choice.id != group]
+        told = f"Within {_GROUPS.get(group, group.removeprefix(SPEC))}:"
+        then = await self.app.push_screen_wait(MenuScreen("then by", inner, told=told))
+        if then is not None:
+            self.look(self.view.changed(group=group, then=then))
 
     @work
     async def action_columns(self) -> None:
@@ -179,6 +188,14 @@ _TITLES = {  # of columns whose own titles are too short to choose by
 }
 
 
+def _groups(keys: Sequence[str], now: str) -> list[Choice]:
+    """Return by what runs can be in groups. keys: of specs, with their prefix. now: what holds."""
+    usual = [
+        Choice(group, text, str(place), current=group == now) for place, (group, text) in enumerate(_GROUPS.items())
+    ]
+    return [*usual, *(Choice(key, key.removeprefix(SPEC), "", "spec", current=key == now) for key in keys)]
+
+
 def _order(key: str, digit: str, text: str, note: str, now: str) -> Choice:
     current = key.removeprefix("-") == now.removeprefix("-")
     turned = {"newest first": "oldest first", "highest first": "lowest first", "longest first": "shortest first"}
@@ -206,8 +223,10 @@ def _spec_keys(overview: Overview | None) -> list[str]:
 
 def _summary(view: View) -> str:
     """Return in a few words what a view does."""
+    from tui.widgets.run_signs import levels_text
+
     parts = [view.filter or "all runs"]
-    parts += [f"by {view.group}"] if view.group != "none" else []
+    parts += [f"by {levels_text(view)}"] if view.levels else []
     parts += [f"sorted by {view.sort}"] if view.sort != NEWEST_FIRST else []
     parts += [f"{len(view.columns)} columns"] if view.columns else []
     return ", ".join(parts)

@@ -31,6 +31,8 @@ class IdleLauncher(Launcher):
 class IdleIntents(Intents):
     """Changes the database as ever, and never starts a dispatcher."""
 
+    dispatches = False
+
     def __init__(self, database: Path) -> None:
         super().__init__(database, wake=lambda path: None)
         self.launcher = IdleLauncher(database, self._wake)

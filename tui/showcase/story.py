@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.job.durable import folder_hash
 from engine.store import events, experiments
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
@@ -189,7 +190,13 @@ def _evaluations(history: History, folder: Path, now: float, models: Mapping[str
             history.clock.now += 6
             history.measure(attempt, step, figures | {"tokens_per_second": 1900 + 13.0 * (step % 7)})
         history.tell(
-            attempt, "artifact", "Made the evaluation.", step=240, kind="evaluation", path=str(made), sha256="0" * 64
+            attempt,
+            "artifact",
+            "Made the evaluation.",
+            step=240,
+            kind="evaluation",
+            path=str(made),
+            sha256=folder_hash(made),
         )
         history.end(attempt, State.SUCCEEDED)
 

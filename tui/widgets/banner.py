@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.content import Content
 from textual.widgets import Static
 
 from engine.telemetry.health_observed import Act, Verdict
@@ -11,6 +12,7 @@ from engine.telemetry.states import State
 from tui.actions import table
 from tui.run.facts import RunFacts
 from tui.standing import SILENT_AFTER
+from tui.text.changes import tell
 from tui.text.safe import visible
 
 _MOST_NODES = 3  # named
@@ -147,8 +149,9 @@ class Banner(Static):
         """Tell this, and nothing else."""
         if told == self._told:
             return
-        self._told = told
-        self.remove_class("-information", "-warning", "-error")
+        before, self._told = self._told, told
+        if before is None or told is None or before[0] != told[0]:
+            self.remove_class("-information", "-warning", "-error")
         if told is not None:
             self.add_class(f"-{told[0]}")
-            self.update(told[1])
+            tell(self, Content(told[1]))

@@ -15,12 +15,11 @@ from engine.telemetry.charts import Panel, panels
 from engine.telemetry.smoothing import Floats
 from tui.canvas.plot import Plot, nearest_index
 from tui.run.curves import Curves, XMode
-from tui.run.panels import Pointed, View, axis_name, plot
+from tui.run.panels import Pointed, View, axis_name, fitting, plot
 from tui.widgets.chart import Chart
 
-_CHART_WIDTH = 36  # cells; narrower charts stand below each other
-_CHART_HEIGHT = 9
 _ZOOM = 2.0
+_AT_ONCE = 4  # charts that are drawn in a row
 
 
 class ChartGrid(Grid):
@@ -56,6 +55,7 @@ class ChartGrid(Grid):
         self._scales: dict[str, Scale] = {}  # by the name of the panel
         self._shape = (1, 1)  # columns, rows of a page
         self._kind = ""
+        self._undrawn: list[Chart] = []  # that show what is older than the view
         self._grabbed: tuple[float, float] | None = None  # the window when the mouse was pressed
 
     def show(
@@ -155,9 +155,10 @@ class ChartGrid(Grid):
 
     def next_scale(self) -> None:
         """Change the y axis of the focused chart, or of all: linear, log, symlog, linear with outliers clipped."""
-        focused = self._focused()
-        chosen = [panel[0] for panel in self._panels] if focused is None else [self._page()[focused][0]]
+        focused, page = self._focused(), self._page()
+        chosen = [panel[0] for panel in (self._panels if focused is None else page[focused : focused + 1])]
         if not chosen:
+            self.post_message(self.Told("There is no chart yet."))
             return
         scale = self._scales.get(chosen[0], Scale.LINEAR).following
         self._scales.update(dict.fromkeys(chosen, scale))
@@ -308,19 +309,11 @@ class ChartGrid(Grid):
     def _focused(self) -> int | None:
         return next((index for index, chart in enumerate(self.charts) if chart.has_focus), None)
 
-    def _fitting(self, count: int) -> tuple[int, int]:
-        columns = max(1, min(3, self.size.width // _CHART_WIDTH))
-        rows = max(1, min(-(-count // columns) if count else 1, self.size.height // _CHART_HEIGHT))
-        # no hole where a smaller grid holds all
-        while columns > 1 and (columns - 1) * rows >= count:
-            columns -= 1
-        return columns, rows
-
     def _arrange(self) -> None:
         if not self.size:
             return
         first = self.page * self._shape[0] * self._shape[1]
-        self._shape = self._fitting(len(self._panels))
+        self._shape = fitting(*self.size, len(self._panels))
         # what was in view stays in view when the shape changes
         self.page = min(first // (self._shape[0] * self._shape[1]), self.pages - 1)
         page = self._page()
@@ -342,19 +335,40 @@ class ChartGrid(Grid):
         self.post_message(self.Arranged())
 
     def _draw(self) -> None:
-        page = self._page()
-        for index, chart in enumerate(self.charts[: max(1, len(page))]):
-            if not chart.display:
-                continue
-            if index < len(page):
-                panel = page[index]
-                chart.show(self.plotted(panel, self._scales.get(panel[0], Scale.LINEAR)))
-            else:
-                chart.show(plot((), self.curves, self.view, Scale.LINEAR, empty=self._empty))
+        self._undrawn = []
+        for chart in self.charts:
+            if chart.display:
+                self._draw_one(chart)
+
+    def _draw_chosen_first(self) -> None:
+        """Draw the chosen chart at once, the others when it is on the screen: a key shows at once what it did."""
+        waits, chosen = bool(self._undrawn), self._focused() or 0
+        self._undrawn = [chart for chart in self.charts if chart.display]
+        if chosen < len(self.charts) and self.charts[chosen] in self._undrawn:
+            self._undrawn.remove(self.charts[chosen])
+            self._draw_one(self.charts[chosen])
+        if self._undrawn and not waits:
+            self.call_after_refresh(self._draw_more)
+
+    def _draw_more(self) -> None:
+        """Draw some of the charts that are left: between two such pieces keys are heard."""
+        some, self._undrawn = self._undrawn[:_AT_ONCE], self._undrawn[_AT_ONCE:]
+        for chart in some:
+            self._draw_one(chart)
+        if self._undrawn:
+            self.call_after_refresh(self._draw_more)
+
+    def _draw_one(self, chart: Chart) -> None:
+        page, charts = self._page(), self.charts
+        index = charts.index(chart) if chart in charts else len(charts)
+        if index < len(page):
+            chart.show(self.plotted(page[index], self._scales.get(page[index][0], Scale.LINEAR)))
+        elif index == 0:
+            chart.show(plot((), self.curves, self.view, Scale.LINEAR, empty=self._empty))
 
     def _change(self, view: View, sentence: str) -> None:
         self.view = view
-        self._draw()
+        self._draw_chosen_first()
         if sentence:
             self.post_message(self.Told(sentence))
         self.post_message(self.Arranged())

@@ -51,6 +51,10 @@ class ComparePane:
         """Return why there is nothing to write; null if there is something."""
         return None
 
+    def hides(self) -> str | None:
+        """Return why nothing of the comparison may be written now; null if it may be."""
+        return None
+
     def restore(self) -> bool:
         """Undo the innermost thing; returns whether there was any."""
         return False

@@ -74,10 +74,12 @@ class CompareSamples(ComparePair, ComparePane):
         return [f"{one} and {other}", "j k prompts", "← → checkpoints", "{…} no passage supports it"]
 
     def lacking(self) -> str | None:
-        """Return that there is no pair, or that names are hidden."""
-        if self.browser.blind:
-            return "Who wrote what is hidden: h shows it."
+        """Return that there is no pair."""
         return None if self.browser.pair is not None else "There is no pair."
+
+    def hides(self) -> str | None:
+        """Return that names are hidden, while they are."""
+        return "Who wrote what is hidden: h shows it." if self.browser.blind else None
 
     def written(self, style: str) -> str:
         """Return the pairs that one goes through, with their votes."""

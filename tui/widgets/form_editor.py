@@ -30,9 +30,11 @@ class FormEditor(Input):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "leave(-1)", "keep, and go to the field above", show=False),
-        Binding("down", "leave(1)", "keep, and go to the field below", show=False),
-        Binding("tab", "complete", "complete", show=False),
+        Binding("enter", "submit", "keep", tooltip="keep what was typed"),
+        Binding("tab", "complete", "complete", tooltip="take what is suggested"),
+        Binding("up", "leave(-1)", "keep, above", tooltip="keep, and go to the field above"),
+        Binding("down", "leave(1)", "keep, below", tooltip="keep, and go to the field below"),
+        Binding("escape", "screen.leave", "take back", tooltip="as it was before"),
     ]
 
     class Left(Message):

@@ -244,6 +244,7 @@ def _about(field: Field, fault: str | None) -> list[Content]:
             (visible(name), "bold"),
             f"  {visible(field.description)}",
             (f": {visible(allowed)}" if allowed else "", _QUIET),
+            ("; required" if field.required and not field.is_section else "", _QUIET),
         )
     ]
     if fault:

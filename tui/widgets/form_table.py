@@ -70,11 +70,13 @@ class FormTable(RowTable):
 def row(field: Field, faults: Mapping[str, str], *, folded: bool) -> Row:
     """Return the cells of a field."""
     fault = faults.get(field.key)
-    value = visible(cell(field))
+    value = "required" if field.is_missing else visible(cell(field))
     if cell_len(value) > _WIDEST_VALUE:
         value = value[: _WIDEST_VALUE - 1] + "…"
     ink = (
-        "error"
+        "warning"
+        if field.is_missing
+        else "error"
         if fault
         else "mark"
         if field.changed
@@ -94,12 +96,12 @@ def _label(field: Field, *, folded: bool) -> str:
     sign = ""
     if field.is_section:
         sign = ("+ " if folded else "- ") if ascii_only else ("▸ " if folded else "▾ ")
-    return "  " * field.depth + sign + visible(field.label)
+    return "  " * field.depth + sign + visible(field.label) + (" *" if field.required and not field.is_section else "")
 
 
 def _note(field: Field, fault: str | None) -> Cell:
     ascii_only = current() is ASCII
-    if fault:
+    if fault and not field.is_missing:
         return Cell(f"{'x' if ascii_only else '✖'} {visible(' '.join(fault.split()))}", "error")
     if field.changed:
         before = "not there" if field.base is MISSING else visible(shown(field.base)) or "empty"

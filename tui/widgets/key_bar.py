@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.events import Click, Resize
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets import Input
 
 from tui.actions import table
 from tui.actions.action import Context, key_name
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tui.app import PlumblineApp
 
 _ALWAYS = ("palette", "help", "quit")  # at the right end, whatever else has no room
+_OF_LINES = ("enter", "tab", "down", "up", "escape")  # what works in a line that is typed, in this order
 _GAP = 2
 
 
@@ -57,6 +59,23 @@ class KeyBar(Widget):
 
     def tell(self) -> None:
         """Ask again which keys mean something, and which are refused."""
+        line = self.screen.focused
+        entries = self._acting() if not isinstance(line, Input) else [(key, False) for key in self._typing(line)]
+        if entries != self._entries:
+            self._entries = entries
+            self.refresh()
+
+    def _typing(self, line: Input) -> list[Binding]:
+        """Return what works while a person types: the keys of the line, and the way out; all others are characters."""
+        active = self.screen.active_bindings
+        keys = {key: found.binding for key, found in active.items() if found.node is line and found.binding.show}
+        keys.setdefault("enter", Binding("enter", "submit", "ok"))
+        if "escape" in active:
+            keys.setdefault("escape", Binding("escape", active["escape"].binding.action, "back"))
+        return [keys[key] for key in _OF_LINES if key in keys]
+
+    def _acting(self) -> list[tuple[Binding, bool]]:
+        """Return the keys of actions, each with whether it is refused."""
         context = cast("PlumblineApp", self.app).context_of(self.screen)
         # keys that mean something, but not to what the screen shows now
         unlisted: frozenset[str] = getattr(self.screen, "unlisted", frozenset())
@@ -65,10 +84,7 @@ class KeyBar(Widget):
             if binding.show and binding.id not in unlisted and binding.action not in shown:
                 shown[binding.action] = binding
         ordered = sorted(shown.values(), key=lambda binding: table.rank(binding.id))
-        entries = [(binding, _refused(binding, context)) for binding in ordered]
-        if entries != self._entries:
-            self._entries = entries
-            self.refresh()
+        return [(binding, _refused(binding, context)) for binding in ordered]
 
     def render_line(self, y: int) -> Strip:
         """Return the keys: from the left as many as fit, at the right end those that always stand there."""

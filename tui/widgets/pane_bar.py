@@ -64,14 +64,15 @@ class PaneBar(Widget):
         segments = [Segment(charset.rule + " ", rule)]
         self._spans = []
         x = 2
-        for name in self._names:
-            entry = table.find(self._prefix + name)
-            key = entry.key_display if entry is not None else ""
+        keys = {name: self._key(name) for name in self._names}
+        short = 2 + sum(cell_len(key) + len(name) + 3 for name, key in keys.items()) > self.size.width
+        for name, key in keys.items():
             style = "chosen" if name == self._shown[0] else "tab"
-            self._spans.append((x, x + cell_len(key) + 1 + len(name), name))
+            word = "" if short and style == "tab" else f" {name}"  # the chosen one keeps its word
+            self._spans.append((x, x + cell_len(key + word), name))
             segments += [
                 Segment(key, self.get_component_rich_style("pane-bar--key")),
-                Segment(f" {name}", self.get_component_rich_style(f"pane-bar--{style}")),
+                Segment(word, self.get_component_rich_style(f"pane-bar--{style}")),
                 Segment("  ", rule),
             ]
             x = self._spans[-1][1] + 2
@@ -88,6 +89,10 @@ class PaneBar(Widget):
                 Segment(charset.rule * 2, rule),
             ]
         return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+
+    def _key(self, name: str) -> str:
+        entry = table.find(self._prefix + name)
+        return entry.key_display if entry is not None else ""
 
     def on_click(self, event: Click) -> None:
         for start, stop, name in self._spans:

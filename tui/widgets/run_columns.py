@@ -129,6 +129,7 @@ def _with_names(width: int, columns: Sequence[Column], least: Mapping[str, int],
 
 
 _SORTS = {"progress": "done", "bar": "done", "headline": "latest", "age": "heard"}
+_MANY = 100_000  # steps
 _SORTED = ("id", "name", "kind", "state", "step", "took")
 
 
@@ -183,7 +184,7 @@ def row(experiment: Experiment, now: float, further: Sequence[str] = (), values:
         "name": Cell(visible(experiment.name)),
         "kind": Cell(experiment.kind, "quiet"),
         "state": Cell(f"{glyph(state)} {state.value}", f"state-{state.value}"),
-        "step": Cell(f"{experiment.step}/{total}" if total else str(experiment.step) if experiment.step else "–"),
+        "step": Cell(_steps(experiment.step, total)),
         "bar": Cell(charset.bar[0] * filled + charset.bar[1] * (8 - filled) if progress is not None else "", "bar"),
         "progress": Cell(f"{math.floor(100 * progress)}%" if progress is not None else "–", "quiet"),
         "headline": _measured(value),
@@ -196,6 +197,13 @@ def row(experiment: Experiment, now: float, further: Sequence[str] = (), values:
         if key not in cells:
             cells[key] = _further(experiment, key, now, values)
     return cells
+
+
+def _steps(step: int, total: int | None) -> str:
+    """Return how far it is; of very many, such as chunks of an index, in short."""
+    if not total:
+        return str(step) if step else "–"
+    return f"{short(step)}/{short(total)}" if total >= _MANY else f"{step}/{total}"
 
 
 def _measured(value: float | None) -> Cell:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from textual import on, work
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
 from engine.errors import PlumblineError
+from tui.pace import Later
+from tui.text.changes import entitle, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +60,8 @@ class RunDetailPane(VerticalScroll):
         self._detail: Detail | None = None
         self._read_for: tuple[Experiment, str | None] | None = None
         self._reading = False
+        self._later = Later(self)
         self._reader: DetailReader | None = None
-        self._shown = Content()
         self._verdicts: dict[str, tuple[tuple[object, ...], float, Sequence[Verdict]]] = {}
         self._judging = False
         self._still: Timer | None = None
@@ -87,6 +88,9 @@ class RunDetailPane(VerticalScroll):
         wanted = self._wanted
         if wanted is None or self._reading or not self.display or self._read_for == (wanted, self._baseline):
             return
+        goes_on = self._read_for is not None and _about(*self._read_for) == _about(wanted, self._baseline)
+        if not self._later.is_due() and goes_on:
+            return  # it is looked at again within a second
         self._reading, self._read_for = True, (wanted, self._baseline)
         self._read(wanted.id, self._baseline)
 
@@ -150,10 +154,14 @@ class RunDetailPane(VerticalScroll):
         detail, wanted = self._detail, self._wanted
         if detail is None or wanted is None or detail.experiment.id != wanted.id or not self.display:
             return
-        self.border_title = wanted.id
+        entitle(self, wanted.id)
         judged = self._verdicts.get(wanted.id)
         width = self.scrollable_content_region.width
         text = detail_text(detail, time.time(), width, judged[2] if judged is not None else None)
-        if text != self._shown:
-            self._shown = text
-            self._text.update(text)
+        tell(self._text, text)
+
+
+def _about(experiment: Experiment, baseline: str | None) -> tuple[object, ...]:
+    """Return what does not change while a run merely goes on."""
+    one = experiment
+    return one.id, one.state, one.desired, one.reason, one.attempts, one.name, one.note, one.tags, baseline

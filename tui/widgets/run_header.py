@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -123,10 +122,9 @@ class RunHeader(Widget):
     }}
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._facts: RunFacts | None = None
-        self._clock = clock
         self._parts: list[Part] = []
 
     def on_mount(self) -> None:
@@ -158,7 +156,7 @@ class RunHeader(Widget):
 
     def tick(self) -> None:
         """Let the ages count on."""
-        parts = header_parts(self._facts, self._clock(), current()) if self._facts is not None else []
+        parts = header_parts(self._facts, time.time(), current()) if self._facts is not None else []
         if parts != self._parts:
             self._parts = parts
             self.refresh()

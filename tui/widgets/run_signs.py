@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from engine.store.filtering.keys import SPEC
 from tui.canvas.charset import ASCII, current
 from tui.marks import LETTERS, Marks
-from tui.run_list import Heading
+from tui.run_list import Heading, View
 from tui.text.safe import visible
 from tui.theme import glyph
 from tui.widgets.run_columns import Cell
@@ -38,11 +39,16 @@ def signs_of(experiments: Iterable[Experiment], marks: Marks) -> dict[str, Cell]
     return found
 
 
+def levels_text(view: View) -> str:
+    """Return by what a list is in groups: "kind", or "kind ▸ data"."""
+    return f" {sign('folded')} ".join(level.removeprefix(SPEC) for level in view.levels)
+
+
 def heading_cells(heading: Heading) -> list[Cell]:
-    """Return the line above a group: its title, how many there are, and how many of each state."""
+    """Return the line above a group: its title, how many there are, and how many of each state; inner ones indented."""
     cells = [
-        Cell(f"{sign('folded' if heading.folded else 'open')} ", "quiet"),
-        Cell(f" {visible(heading.title)}", "heading"),
+        Cell(f"{'  ' * heading.level}{sign('folded' if heading.folded else 'open')} ", "quiet"),
+        Cell(f" {visible(heading.title)}", "subheading" if heading.level else "heading"),
         Cell(f"  {heading.count} run{'s' if heading.count != 1 else ''}", "quiet"),
     ]
     for state, number in heading.states:

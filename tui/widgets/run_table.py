@@ -29,7 +29,7 @@ _STATE_RULES = "\n".join(
     f"        .run-table--state-{state.value} {{ color: {color}; }}" for state, color in STATE_COLORS.items()
 )
 _MARGIN = 3  # cells at the left for marks, and for what folds a group
-_INKS = ("id", "text", "quiet", "value", "bad", "curve", "bar", "mark", "baseline", "pin", "heading")
+_INKS = ("id", "text", "quiet", "value", "bad", "curve", "bar", "mark", "baseline", "pin", "heading", "subheading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class RunTable(CursorLines, can_focus=True):
         .run-table--mark {{ color: $secondary; text-style: bold; }}
         .run-table--baseline {{ color: $accent; text-style: bold; }}
         .run-table--pin {{ color: $foreground 60%; }}
-        .run-table--heading {{ color: $foreground 80%; text-style: bold; }}
+        .run-table--heading {{ color: $foreground 90%; text-style: bold; }}
+        .run-table--subheading {{ color: $foreground 80%; }}
 {_STATE_RULES}
     }}
     """
@@ -114,6 +115,7 @@ class RunTable(CursorLines, can_focus=True):
         self._listing = Listing()
         self._rows: dict[str, Row] = {}  # those in view
         self._columns: list[tuple[Column, int]] = []
+        self._curves: dict[str, tuple[Sequence[float], Cell]] = {}  # tails of those seen, and their sparklines
         self._anchor: int | None = None
         self._now = 0.0
 
@@ -260,7 +262,7 @@ class RunTable(CursorLines, can_focus=True):
 
     def _repaint(self, *, all_of_it: bool = False) -> None:
         """Lay the rows in view out again, and refresh the spans that differ from what was there."""
-        from tui.widgets.run_columns import columns_of, curve, fit, row
+        from tui.widgets.run_columns import columns_of, fit, row
 
         if not self.is_attached or not self.size.width:
             return
@@ -275,8 +277,10 @@ class RunTable(CursorLines, can_focus=True):
         }
         width = self.scrollable_content_region.width - self._margin
         self._columns = fit(width, list(self._rows.values()), columns_of(further))
+        if self._columns != columns_before:
+            self._curves.clear()
         for identity, cells in self._rows.items():
-            cells["curve"] = curve(self._listing.tails.get(identity, ()), self._columns)
+            cells["curve"] = self._curve(identity)
         if all_of_it or self._columns != columns_before:
             self.refresh()
             return
@@ -285,6 +289,16 @@ class RunTable(CursorLines, can_focus=True):
                 self._refresh_span(0, y, self.scrollable_content_region.width)
             else:
                 self._refresh_changes(y, before.get(_key(line)), self._rows[_key(line)])
+
+    def _curve(self, identity: str) -> Cell:
+        """Return the sparkline of a row: the one that it had, while nothing that it shows is new."""
+        from tui.widgets.run_columns import curve
+
+        tail = self._listing.tails.get(identity, ())
+        known = self._curves.get(identity)
+        if known is None or known[0] is not tail:
+            known = self._curves[identity] = tail, curve(tail, self._columns)
+        return known[1]
 
     def _refresh_changes(self, y: int, before: Row | None, after: Row) -> None:
         from tui.widgets.run_columns import GAP
@@ -355,10 +369,21 @@ class RunTable(CursorLines, can_focus=True):
         place = self._cursor
         while place >= 0 and not isinstance(self._listing.lines[place], Heading):
             place -= 1
-        if place >= 0:
+        heading = self._line_at(place)
+        if folded and place == self._cursor and isinstance(heading, Heading) and heading.folded:
+            self._go(self._outer(place, heading.level))
+        elif place >= 0:
             if folded:
                 self._go(place)
             self.post_message(self.Fold(self._keys[place], folded))
+
+    def _outer(self, place: int, level: int) -> int:
+        """Return the place of the heading of the group that an inner group is in; of an outer one its own."""
+        for at in range(place, -1, -1):
+            line = self._line_at(at)
+            if isinstance(line, Heading) and line.level < level:
+                return at
+        return place
 
 
 def _key(line: Experiment | Heading) -> str:

@@ -43,14 +43,14 @@ class StatusLine(Static):
         if facts != self._facts:
             self._facts = facts
             if not self._sentence:
-                self.update(facts)
+                self.update(facts, layout=False)
 
     def say(self, sentence: str, severity: str = "information") -> None:
         """Show a sentence for some seconds."""
         self.silence()
         self._sentence = " ".join(visible(line) for line in sentence.splitlines())
         self.add_class(f"-{severity}")
-        self.update(Content(self._sentence))
+        self.update(Content(self._sentence), layout=severity == "error")
         self._timer = self.set_timer(_SECONDS.get(severity, 5.0), self.silence)
 
     def silence(self) -> None:
@@ -61,4 +61,4 @@ class StatusLine(Static):
         self.remove_class("-information", "-warning", "-error")
         if self._sentence:
             self._sentence = ""
-            self.update(self._facts)
+            self.update(self._facts, layout=False)

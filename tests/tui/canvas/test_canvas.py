@@ -39,6 +39,14 @@ def lit_cells(frame, color: int = 0) -> np.ndarray:
     return frame.inks == line_ink(color)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.6, 2.3), (0.0428, 0.0524), (0.15, 0.45), (3.0, 3.0), (-1.1, 2.2)])
+@pytest.mark.parametrize("rows", [5, 7, 10])
+def test_a_small_chart_has_at_least_two_labels_and_no_crowd_of_them(low: float, high: float, rows: int) -> None:
+    frame = draw(Plot([line([low, high])]), 40, rows + 3)
+    labels = [row for row in frame.text().splitlines() if "┤" in row]
+    assert 2 <= len(labels) < rows
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(anything, max_size=60), st.sampled_from(Scale), st.integers(0, 90), st.integers(0, 20), st.booleans())
 def test_any_values_are_drawn_inside_the_plot_area(values, scale, width, height, banded) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InvalidInput
-from tui.form.draft import Draft, SpecDraft, of_recipe
+from tui.form.draft import Draft, SpecDraft, of_kind, of_recipe
 from tui.form.fields import Field
 from tui.form.pipeline_draft import PipelineDraft
 
@@ -72,6 +72,27 @@ def test_the_launch_has_fields_of_its_own(folder: Path) -> None:
     assert request.command() == "engine launch sft.yaml --hostfile hosts --name mine --tag a --tag b --priority -1"
     draft.set(field(draft, "--priority"), "soon")
     assert "must be a whole number" in draft.launch.faults()["--priority"]
+
+
+def test_a_draft_from_nothing_says_its_kind_and_what_is_missing(folder: Path) -> None:
+    draft = of_kind("sft", [None])
+    assert field(draft, "data.train").is_missing and not field(draft, "train.lr").is_missing
+    assert set(draft.faults({})) == {"model", "data.train"}
+    put(draft, data__train="facts.jsonl", model__path="/m")
+    assert draft.faults(draft.settings) == {} and not field(draft, "data.train").is_missing
+    assert draft.request().command() == "engine launch --kind sft --set data.train=facts.jsonl --set model.path=/m"
+    assert draft.spec_for("")[0].data.train == str(folder / "facts.jsonl")  # type: ignore[union-attr]
+
+
+def test_what_is_forced_and_the_memory_of_a_gpu_stand_in_the_command(folder: Path) -> None:
+    draft = draft_of("sft.yaml")
+    draft.set(field(draft, "--force"), "true")
+    draft.set(field(draft, "--gpu-memory"), "80GB")
+    assert draft.request().command() == "engine launch sft.yaml --gpu-memory 80GB --force" and draft.changes == 2
+    draft.set(field(draft, "--gpu-memory"), "lots")
+    assert "no amount of memory" in draft.launch.faults()["--gpu-memory"]
+    draft.reset(field(draft, "--force"))
+    assert not draft.request().force
 
 
 def test_faults_are_of_the_fields_that_they_are_of(folder: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.spec.loading import parse_spec
 from engine.store import experiments
+from engine.store.samples import list_samples
 from engine.telemetry.records import Level
 from engine.telemetry.states import State
 from tests.tui.world import PPO, World
@@ -91,3 +92,17 @@ def test_a_way_back_is_marked_where_it_happened(world: World) -> None:
     world.checkpoint(identity, 4)
     world.tell(identity, "rolled_back", "Rolled back.", step=14, level=Level.WARNING, to_step=4)
     assert RunReader(world.store, identity).read().marks == [(14, "rollback"), (4, "checkpoint")]
+
+
+def test_of_many_samples_the_newest_that_count_are_shown_in_order(world: World) -> None:
+    identity = world.add("one")
+    world.begin(identity)
+    for step in (10, 20, 30):
+        for prompt in ("a", "b"):
+            world.sample(identity, step, prompt, f"at {step}")
+    world.end(identity, State.LOST)
+    experiments.resume(world.store, identity)
+    world.begin(identity, resumed=20)
+    found = list_samples(world.store, identity, newest=3)
+    assert [(one.step, one.prompt) for one in found] == [(10, "b"), (20, "a"), (20, "b")]
+    assert len(list_samples(world.store, identity)) == 4

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from engine.cluster.testbed import Testbed
 from engine.store import attempts
 from engine.store import nodes as store_nodes
 from engine.telemetry.states import State
@@ -68,6 +69,7 @@ async def go(pilot: Pilot[None], *texts: str) -> None:
     await shows(pilot, *texts)
 
 
+@pytest.mark.presses("cluster-open", "go-cluster")
 def test_the_grid_binds_slots_to_runs_and_tells_of_the_one_under_the_cursor(world: World) -> None:
     first = seat(world, "first", ["n0"])
     seat(world, "second", ["n1"], state="T")
@@ -109,6 +111,7 @@ def test_a_silent_node_says_its_age_and_faults_are_marked(world: World) -> None:
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("drain")
 def test_draining_asks_names_the_node_and_what_goes_on_and_can_be_undone(world: World) -> None:
     seat(world, "one", ["n0"])
     world.add("two", hostfile="hosts", hostfile_text=HOSTFILE)
@@ -121,10 +124,14 @@ def test_draining_asks_names_the_node_and_what_goes_on_and_can_be_undone(world: 
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ClusterScreen))
         assert not store_nodes.drained(world.store) and not world.woken
-        await pilot.press("D", "y")
+        await pilot.press("D")
+        await shows(pilot, "Drain node n0?")
+        await pilot.press("y")
         await until(pilot, lambda: store_nodes.drained(world.store) == {"n0"} and bool(world.woken))
         await shows(pilot, "drained")
-        await pilot.press("D", "y")
+        await pilot.press("D")
+        await shows(pilot, "Undrain node n0?", "may begin there at once")
+        await pilot.press("y")
         await until(pilot, lambda: not store_nodes.drained(world.store))
 
     drive(world.app(), scenario)
@@ -138,6 +145,7 @@ def test_draining_asks_names_the_node_and_what_goes_on_and_can_be_undone(world: 
     drive(looking, only_looking)
 
 
+@pytest.mark.presses("cluster-hosts", "cluster-check", "cluster-back")
 def test_a_hostfile_is_chosen_and_its_preflight_stands_in_a_pane(world: World) -> None:
     Path("hostfiles").mkdir()
     Path("hostfiles/here").write_text("localhost slots=2\n")
@@ -165,6 +173,23 @@ def test_a_hostfile_is_chosen_and_its_preflight_stands_in_a_pane(world: World) -
     drive(world.app(), scenario)
 
 
+def test_preflight_of_real_nodes_names_the_one_that_does_not_answer(world: World, tmp_path: Path) -> None:
+    with Testbed.start(tmp_path / "ssh", nodes=2, slots=1, workdir=tmp_path / "work") as nodes:
+        nodes.stop_node(2)
+
+        async def scenario(pilot: Pilot[None]) -> None:
+            await go(pilot, "2 nodes, 0 of 2 slots busy", "node-1", "node-2")
+            await pilot.press("p")
+            await until(pilot, lambda: "1 failed, 0 warned" in screen_text(pilot.app.screen), seconds=60)
+            await shows(pilot, "node-1  ok", "things looked at", "FAIL", "node-2: port", "refuses the connection")
+            nodes.start_node(2)
+            await pilot.press("p")
+            await until(pilot, lambda: "all nodes are ready" in screen_text(pilot.app.screen), seconds=60)
+            await shows(pilot, "node-1  ok", "node-2  ok")
+
+        drive(world.app(hostfiles=[nodes.hostfile]), scenario)
+
+
 def position(pilot: Pilot[None], text: str) -> int:
     """How far below the cursor's first line a choice of the menu stands."""
     lines = [line for line in screen_text(pilot.app.screen).splitlines() if "│" in line]
@@ -172,6 +197,7 @@ def position(pilot: Pilot[None], text: str) -> int:
     return next(place for place, line in enumerate(lines) if text in line) - first
 
 
+@pytest.mark.presses("cluster-pane", "cluster-back")
 @pytest.mark.parametrize("size", [(80, 24), (240, 70)])
 def test_it_holds_in_every_size(world: World, size: tuple[int, int]) -> None:
     seat(world, "one", ["n0", "n1"])

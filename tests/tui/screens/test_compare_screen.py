@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 
+from engine.report.comparing.building import build
+from engine.report.comparing.page import to_html
 from engine.store import bookkeeping, votes
 from engine.telemetry.records import MetricsRecord
 from engine.telemetry.states import State
@@ -46,7 +49,7 @@ def pair(world: World) -> tuple[str, str]:
     return ids
 
 
-def compare(app: PlumblineApp, *ids: str) -> CompareScreen:
+def compare(app: App[None]) -> CompareScreen:
     screen = app.screen
     assert isinstance(screen, CompareScreen)
     return screen
@@ -80,6 +83,7 @@ def samples(pilot: Pilot[None]) -> CompareSamples:
     return pilot.app.screen.query_one(CompareSamples)
 
 
+@pytest.mark.presses("go-compare", "compare-enter", "compare-spec", "compare-back")
 def test_without_marks_the_keys_that_mark_are_named_and_the_parent_is_offered(world: World) -> None:
     parent = world.add("parent")
     child = world.add("child", lr=2e-3, parent_id=parent)
@@ -101,6 +105,21 @@ def test_without_marks_the_keys_that_mark_are_named_and_the_parent_is_offered(wo
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses(
+    "compare-inspect",
+    "compare-left",
+    "compare-right",
+    "compare-x",
+    "compare-smoother",
+    "compare-rougher",
+    "compare-y",
+    "compare-zoom-in",
+    "compare-zoom-out",
+    "compare-zero",
+    "compare-enter",
+    "compare-back",
+    "compare-reward-KL",
+)
 def test_curves_lie_over_each_other_and_the_crosshair_tells_exact_values_of_all(
     world: World, pair: tuple[str, str]
 ) -> None:
@@ -108,8 +127,23 @@ def test_curves_lie_over_each_other_and_the_crosshair_tells_exact_values_of_all(
         await shows(pilot, "A ● ppo-0001", "B ◆ ppo-0002", "score  ●A 1  ◆B 2", "kl  ●A 4  ◆B 8", "baseline")
         await pilot.press("i", "left")
         await shows(pilot, "crosshair at step 39", "0.975  step 39", "1.975  step 39")
-        await pilot.press("right", "x", "full_stop", "v", "plus", "minus", "0")
+        await pilot.press("right")
+        await shows(pilot, "crosshair at step 40")
+        await pilot.press("full_stop")
         await shows(pilot, "smoothing 0.8")
+        await pilot.press("comma")
+        await shows(pilot, "smoothing 0.6")
+        await pilot.press("x")
+        await until(pilot, lambda: said(pilot).startswith("x axis: "))
+        await pilot.press("v")
+        await until(pilot, lambda: said(pilot).startswith("y axis of ") and said(pilot).endswith(": log"))
+        charts = compare(pilot.app).charts
+        await pilot.press("plus", "plus")
+        narrow = charts.view.window
+        await pilot.press("minus")
+        assert narrow is not None and charts.view.window is not None and charts.view.window[0] < narrow[0]
+        await pilot.press("0")
+        assert charts.view.window is None
         await pilot.press("enter")
         await until(pilot, lambda: sum(chart.display for chart in pilot.app.screen.query(Chart)) <= 2)
         await pilot.press("escape", "p")
@@ -122,6 +156,7 @@ def test_curves_lie_over_each_other_and_the_crosshair_tells_exact_values_of_all(
     driven(world, pair, scenario)
 
 
+@pytest.mark.presses("compare-spec", "compare-all", "compare-metrics", "compare-pane", "compare-baseline")
 def test_specs_and_metrics_are_held_against_the_baseline(world: World, pair: tuple[str, str]) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await pilot.press("d")
@@ -139,6 +174,16 @@ def test_specs_and_metrics_are_held_against_the_baseline(world: World, pair: tup
     driven(world, pair, scenario)
 
 
+@pytest.mark.presses(
+    "compare-samples",
+    "compare-below",
+    "compare-left",
+    "compare-left-before",
+    "compare-left-after",
+    "compare-words",
+    "compare-regressions",
+    "compare-other",
+)
 def test_samples_stand_side_by_side_with_what_no_passage_supports(world: World, pair: tuple[str, str]) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await pilot.press("s")
@@ -151,6 +196,13 @@ def test_samples_stand_side_by_side_with_what_no_passage_supports(world: World, 
         await shows(pilot, "B ◆ ppo-0002 step 20 (1 of 2)", "prompt 2 of 2")
         await pilot.press("left")
         await until(pilot, lambda: "first checkpoint" in said(pilot))
+        await pilot.press("shift+left")
+        await shows(pilot, "A ● ppo-0001 step 20 (1 of 2)")
+        await pilot.press("shift+right")
+        await shows(pilot, "A ● ppo-0001 step 40 (2 of 2)")
+        marking = samples(pilot).browser.words
+        await pilot.press("w")
+        await until(pilot, lambda: samples(pilot).browser.words is not marking)
         await pilot.press("f")
         await shows(pilot, "None of 2 answers is worse")
         await pilot.press("escape", "J")
@@ -159,6 +211,7 @@ def test_samples_stand_side_by_side_with_what_no_passage_supports(world: World, 
     driven(world, pair, scenario)
 
 
+@pytest.mark.presses("compare-blind", "vote-left", "vote-right", "compare-zero", "compare-above")
 def test_votes_are_blind_kept_and_counted_and_a_later_one_takes_the_place_of_the_first(
     world: World, pair: tuple[str, str]
 ) -> None:
@@ -198,12 +251,13 @@ def test_read_only_keeps_no_vote(world: World, pair: tuple[str, str]) -> None:
     assert votes.tally(world.store, (pair[0], 40), (pair[1], 40)).votes == 0
 
 
+@pytest.mark.presses("compare-export", "compare-curves", "compare-answers")
 def test_what_a_tab_shows_is_written_into_the_working_folder(world: World, pair: tuple[str, str]) -> None:
     folder = world.store.path.parent
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "score  ●A 1")
-        for tab, key in (("c", "c"), ("c", "s"), ("d", "m"), ("s", "j")):
+        for tab, key in (("c", "c"), ("c", "s"), ("d", "m"), ("s", "j"), ("d", "h")):
             pilot.app.screen.query_one(StatusLine).silence()
             await pilot.press(tab)
             if tab == "s":
@@ -211,7 +265,12 @@ def test_what_a_tab_shows_is_written_into_the_working_folder(world: World, pair:
             await pilot.press("e")
             await shows(pilot, "export")
             await pilot.press(key)
-            await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen) and "Wrote" in said(pilot))
+            await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen) and "Wrote" in said(pilot), 90)
+            if tab == "s":
+                pilot.app.screen.query_one(StatusLine).silence()
+                await pilot.press("h", "e", "h")
+                await shows(pilot, "Who wrote what is hidden")
+                await pilot.press("escape", "h")
         await pilot.press("a")
         await shows(pilot, "None of these runs is an evaluation")
 
@@ -219,12 +278,14 @@ def test_what_a_tab_shows_is_written_into_the_working_folder(world: World, pair:
     stem = "-".join(pair)
     read = {path.name: path.read_text() for path in folder.iterdir() if path.name.startswith(stem)}
     assert set(read) == {
-        *(f"{stem}-curves.csv", f"{stem}-curves.svg", f"{stem}-spec.md", f"{stem}-samples.json"),
+        *(f"{stem}-curves.csv", f"{stem}-curves.svg", f"{stem}-spec.md", f"{stem}-samples.json", f"{stem}.html"),
     }
     assert len(read[f"{stem}-curves.csv"].splitlines()) == 81 and "<svg" in read[f"{stem}-curves.svg"]
     assert len(json.loads(read[f"{stem}-samples.json"])["pairs"]) == 2
+    assert read[f"{stem}.html"] == to_html(build(world.store, pair))
 
 
+@pytest.mark.presses("compare-pane", "compare-enter", "compare-unmark")
 def test_runs_follow_and_leave_and_open(world: World, pair: tuple[str, str]) -> None:
     third = world.add_ppo("third")
     world.begin(third)
@@ -293,16 +354,28 @@ def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
     driven(world, ids, scenario)
 
 
+@pytest.mark.presses("compare-next-tab", "compare-previous-tab", "compare-next-page", "compare-previous-page")
 def test_every_tab_fits_where_it_is_narrow_and_low_and_where_it_is_large(world: World, pair: tuple[str, str]) -> None:
     tabs = {"c": "score", "p": "against", "d": "kl_target", "m": "better", "s": "bridge", "a": "None"}
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "A ●", "B ◆", "score")
+        screen = compare(pilot.app)
         for size in ((60, 15), (240, 70)):
             await pilot.resize_terminal(*size)
             for tab, told in tabs.items():
                 await pilot.press(tab)
                 await shows(pilot, "A ●", "B ◆", told)
+            await pilot.press("right_square_bracket")
+            await until(pilot, lambda: screen.tab == "curves")
+            if size == (60, 15):
+                await shows(pilot, "─ score")
+                await pilot.press("pagedown")
+                await shows(pilot, "─ kl")
+                await pilot.press("pageup")
+                await shows(pilot, "score")
+            await pilot.press("left_square_bracket")
+            await until(pilot, lambda: screen.tab == "answers")
 
     driven(world, pair, scenario, (80, 24))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import pytest
 from textual.pilot import Pilot
 
 from engine.spec.loading import parse_spec
-from engine.store import attempts, experiments
+from engine.store import attempts, experiments, index_measures
+from engine.store.index_measures import IndexMeasure
 from engine.telemetry.records import EventRecord, MetricsRecord
 from engine.telemetry.states import State
 from tests.rag.making import make_index, spec_of, write_rows
@@ -41,12 +43,34 @@ def built(world: World, name: str, texts: Mapping[str, str], **metrics: float) -
     return identity
 
 
+def measured(identity: str, recall: float, *, age: float) -> IndexMeasure:
+    """What was found of an index `age` seconds ago, before it was changed."""
+    return IndexMeasure(
+        experiment_id=identity,
+        path="/index",
+        manifest_sha256="00",
+        questions="/data/questions.jsonl",
+        questions_sha256="11",
+        count=12,
+        mode="hybrid",
+        fusion="ranks",
+        settings={},
+        figures={"recall@5": [recall, 0.1, 0.5], "ndcg@10": None},
+        seconds=0.1,
+        latency_p50=0.004,
+        latency_p99=0.01,
+        measured_at=time.time() - age,
+    )
+
+
 def said(pilot: Pilot[None]) -> str:
     return pilot.app.screen.query_one(StatusLine).sentence
 
 
+@pytest.mark.presses("go-index", "index-open")
 def test_the_list_tells_of_finished_and_running_builds_and_the_pane_what_one_holds(world: World) -> None:
-    built(world, "towers", TOWERS, **{"recall@5": 0.75, "query_seconds": 0.002})
+    towers = built(world, "towers", TOWERS, **{"recall@5": 0.75, "query_seconds": 0.002})
+    index_measures.keep(world.store, [measured(towers, 0.125, age=900.0), measured(towers, 0.25, age=200.0)])
     spec = parse_spec("kind: rag\nname: big\ncorpus: {path: /data}\n")
     running = experiments.create(world.store, spec, name="big")
     world.begin(running, total=20_000)
@@ -58,12 +82,15 @@ def test_the_list_tells_of_finished_and_running_builds_and_the_pane_what_one_hol
         await shows(pilot, "2 indexes", "5,000/20,000", "chunks/s", "5m00", "0.750", "BM25")
         await pilot.press("j")
         await shows(pilot, "time of a query", "left out", "1 input", "corpus.jsonl:2", "no dense search", "settings")
+        await shows(pilot, "quality, by the build", "quality, hybrid by ranks", "12 of questions.jsonl", "3m")
+        await shows(pilot, "0.250", "0.100-0.500", "The index was changed since then.")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
 
-    drive(world.app(), scenario)
+    drive(world.app(), scenario, size=(120, 60))
 
 
+@pytest.mark.presses("index-mark", "index-ask", "index-fewer", "index-mode")
 def test_two_marked_indexes_answer_side_by_side_and_what_is_hostile_is_only_shown(world: World) -> None:
     built(world, "rivers", RIVERS)
     built(world, "towers", TOWERS)
@@ -88,6 +115,7 @@ def test_two_marked_indexes_answer_side_by_side_and_what_is_hostile_is_only_show
     drive(world.app(), scenario, size=(140, 40))
 
 
+@pytest.mark.presses("index-answer", "index-back")
 def test_what_fails_is_a_sentence_and_escape_gives_up_and_leaving_ends_the_processes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +147,7 @@ def test_what_fails_is_a_sentence_and_escape_gives_up_and_leaving_ends_the_proce
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("index-ask", "index-answer", "index-model", "index-more")
 def test_a_model_answers_with_passages_and_without(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     built(world, "rivers", RIVERS)
     (world.store.path.parent / "model").mkdir()
@@ -146,6 +175,11 @@ def test_a_model_answers_with_passages_and_without(world: World, monkeypatch: py
         await shows(pilot, "There is no model in nowhere")
         await pilot.press("ctrl+u", *"model", "enter")
         await shows(pilot, "model model", "with 1 passage", "Africa", "without passages", "Peru", "probability 0.90")
+        await pilot.press("plus")
+        await shows(pilot, "6 passages")
+        await pilot.press("M")
+        await shows(pilot, "the model that answers", "model")
+        await pilot.press("escape")
         assert asked[-1][:2] == ["rag", "answer"] and asked[-1][-3:] == ["--", "rag-0001", "-- where is the Nile?"]
 
     drive(world.app(), scenario)
@@ -162,6 +196,7 @@ def test_an_empty_screen_names_the_next_key(world: World) -> None:
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("index-pane", "index-back")
 @pytest.mark.parametrize("size", [(80, 24), (60, 15)])
 def test_it_holds_in_every_size(world: World, size: tuple[int, int]) -> None:
     built(world, "rivers", RIVERS)

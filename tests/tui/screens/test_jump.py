@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.pilot import Pilot
 
 from tests.tui.world import World, drive, screen_text, shows, until
@@ -10,6 +11,7 @@ from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 
 
+@pytest.mark.presses("jump")
 def test_a_letter_moves_the_focus_and_escape_leaves_it(world: World, running: str) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, running, "last metrics")
@@ -27,6 +29,7 @@ def test_a_letter_moves_the_focus_and_escape_leaves_it(world: World, running: st
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("jump", "log")
 def test_each_chart_has_a_letter_and_so_has_the_log_below(world: World, running: str) -> None:
     world.log(running, b"hello\n")
 

@@ -10,12 +10,12 @@ from textual.pilot import Pilot
 
 from engine.store import experiments, inputs
 from engine.telemetry.states import State
+from tests.tui.screens.launch_form import app_of, edit, form_of, open_recipe, plans, said
 from tests.tui.world import PPO, SPEC, World, drive, screen_text, shows, until
-from tui.app import PlumblineApp
+from tui.screens.confirm import ConfirmScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.recipes import RecipesScreen
 from tui.screens.runs import RunsScreen
-from tui.widgets.status_line import StatusLine
 
 SIZE = (104, 32)
 PIPELINE = """
@@ -41,53 +41,7 @@ def folder(world: World) -> Path:
     return folder
 
 
-async def open_recipe(pilot: Pilot[None], *keys: str) -> None:
-    """Go to the form of the recipe that these keys lead to, and wait for its plan."""
-    await until(pilot, lambda: app_of(pilot).store_is_open)
-    await pilot.press("n")
-    await shows(pilot, "recipes/facts/sft.yaml")
-    await pilot.press("g", *keys, "enter")
-    await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
-
-
-def app_of(pilot: Pilot[None]) -> PlumblineApp:
-    """The app by its own type."""
-    assert isinstance(pilot.app, PlumblineApp)
-    return pilot.app
-
-
-async def edit(pilot: Pilot[None], key: str, text: str) -> None:
-    """Type a value into a field."""
-    form = form_of(pilot)
-    form.form._folded.clear()
-    form.form.refresh_fields()
-    form.form.table.select(key)
-    await pilot.press("enter")
-    await until(pilot, lambda: form.form.is_editing)
-    await pilot.press(*text, "enter")
-
-
-def form_of(pilot: Pilot[None]) -> LaunchScreen:
-    """The form."""
-    form = pilot.app.screen
-    assert isinstance(form, LaunchScreen)
-    return form
-
-
-async def plans(pilot: Pilot[None], *texts: str) -> None:
-    """Wait until all of these stand in the plan, however its lines are broken."""
-    form = form_of(pilot)
-    await until(
-        pilot,
-        lambda: all(text in "\n".join(line.plain for _, line in form.plan_text._lines) for text in texts),
-    )
-
-
-def said(pilot: Pilot[None]) -> str:
-    """What the status line says."""
-    return pilot.app.screen.query_one(StatusLine).sentence
-
-
+@pytest.mark.presses("new", "take-recipe", "edit", "find-field", "next-choice", "only-changed", "queue-it")
 def test_a_recipe_is_changed_planned_confirmed_and_queued(world: World, folder: Path) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: app_of(pilot).store_is_open)
@@ -121,6 +75,7 @@ def test_a_recipe_is_changed_planned_confirmed_and_queued(world: World, folder: 
     assert world.woken
 
 
+@pytest.mark.presses("queue-it", "leave-form", "take-back", "leave-recipes")
 def test_no_launches_nothing_and_leaving_asks_when_something_was_changed(world: World, folder: Path) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await open_recipe(pilot, "j")
@@ -132,9 +87,15 @@ def test_no_launches_nothing_and_leaving_asks_when_something_was_changed(world: 
         await edit(pilot, "train.steps", "8")
         await pilot.press("escape")
         await shows(pilot, "1 changed field would be forgotten")
-        await pilot.press("n", "u")
+        await pilot.press("n")
         await until(pilot, lambda: isinstance(pilot.app.screen, LaunchScreen))
-        await pilot.press("escape", "y")
+        form_of(pilot).form.table.select("train.steps")
+        await pilot.press("u")
+        await shows(pilot, "none changed")
+        await edit(pilot, "train.steps", "9")
+        await pilot.press("escape")
+        await shows(pilot, "1 changed field would be forgotten")
+        await pilot.press("y")
         await until(pilot, lambda: isinstance(pilot.app.screen, RecipesScreen))
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
@@ -143,6 +104,7 @@ def test_no_launches_nothing_and_leaving_asks_when_something_was_changed(world: 
     assert experiments.list_experiments(world.store) == [] and not world.woken
 
 
+@pytest.mark.presses("edit")
 def test_what_is_wrong_is_said_at_its_field_and_in_place_of_the_plan_and_is_not_launched(
     world: World, folder: Path
 ) -> None:
@@ -165,6 +127,7 @@ def test_what_is_wrong_is_said_at_its_field_and_in_place_of_the_plan_and_is_not_
     assert experiments.list_experiments(world.store) == []
 
 
+@pytest.mark.presses("find-field", "leave-form", "next-choice", "previous-choice", "fold", "copy-command")
 def test_escape_takes_an_edit_back_and_the_plan_follows_each_key(world: World, folder: Path) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await open_recipe(pilot, "j")
@@ -173,6 +136,22 @@ def test_escape_takes_an_edit_back_and_the_plan_follows_each_key(world: World, f
         await pilot.press("escape", "escape")
         await plans(pilot, "300 steps")
         await shows(pilot, "none changed")
+        form, draft = form_of(pilot).form, form_of(pilot).draft
+        form.table.select("data.order")
+        for key, order in (("right", "given"), ("left", "shuffled")):
+            await pilot.press(key)
+            assert draft.settings.get("data.order", "shuffled") == order
+        form.table.select("data.packing")
+        packing = draft.settings.get("data.packing", "false")
+        await pilot.press("space")
+        assert draft.settings["data.packing"] != packing
+        await pilot.press("y")
+        assert pilot.app.clipboard == draft.request().command(app_of(pilot).named_database)
+        form.table.select("data")
+        await pilot.press("space")
+        await until(pilot, lambda: "packing" not in screen_text(pilot.app.screen))
+        await pilot.press("space")
+        await shows(pilot, "packing")
 
     drive(world.app(), scenario, SIZE)
 
@@ -196,6 +175,7 @@ def test_a_pipeline_is_launched_with_the_stages_that_are_chosen(world: World, fo
     assert spec.kind == "sft" and spec.train.steps == 6 and world.woken
 
 
+@pytest.mark.presses("clone")
 def test_a_clone_begins_as_the_run_did_and_is_launched_as_its_child(world: World, folder: Path) -> None:
     first = world.add("base", steps=50, hostfile="hosts", hostfile_text="alpha slots=8\n")
 
@@ -219,6 +199,7 @@ def test_a_clone_begins_as_the_run_did_and_is_launched_as_its_child(world: World
     assert spec.kind == "sft" and (spec.train.lr, spec.train.steps) == (5e-4, 50)
 
 
+@pytest.mark.presses("save-preset")
 def test_it_is_saved_as_a_recipe_and_another_one_gives_way_only_when_that_is_confirmed(
     world: World, folder: Path
 ) -> None:
@@ -245,6 +226,7 @@ def test_it_is_saved_as_a_recipe_and_another_one_gives_way_only_when_that_is_con
     drive(world.app(), scenario, SIZE)
 
 
+@pytest.mark.presses("other-pane")
 def test_a_hostfile_of_the_command_line_comes_first(world: World, folder: Path) -> None:
     mine = folder / "cluster"
     mine.write_text("alpha slots=8\n")
@@ -257,6 +239,7 @@ def test_a_hostfile_of_the_command_line_comes_first(world: World, folder: Path) 
     drive(world.app(hostfiles=[mine]), scenario, (80, 40))
 
 
+@pytest.mark.presses("recipe-path")
 def test_what_an_earlier_run_is_to_make_is_waited_for_and_kept_as_lineage_when_it_is_made(world: World) -> None:
     folder = world.store.path.parent
     shape = {"model_type": "llama", "vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2}
@@ -280,11 +263,13 @@ def test_what_an_earlier_run_is_to_make_is_waited_for_and_kept_as_lineage_when_i
         world.tell(parent, "artifact", "Exported.", step=9, kind="model", path=export, sha256="ab" * 32)
         world.end(parent, State.SUCCEEDED)
         await edit(pilot, "seed", "7")
-        await plans(pilot, "is no reward model", "--force")
+        await plans(pilot, "is no reward model", "turn force to true")
         form_of(pilot).form.table.select("rewards.rule.kind")
         await pilot.press("right")
         await plans(pilot, "${facts-sft.model}, made by sft-0001", "the spec is valid", "a rank", "the most to")
-        await pilot.press("ctrl+j", "y")
+        await pilot.press("ctrl+j")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
+        await pilot.press("y")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
 
     drive(world.app(), scenario, SIZE)

@@ -44,6 +44,7 @@ def test_tokens_that_carry_loss_are_marked_and_hostile_text_is_shown() -> None:
     assert "underlined carries loss" in legend([ROW]).plain and "score is read" in legend([PAIR]).plain
 
 
+@pytest.mark.presses("preview")
 def test_the_rows_are_those_of_the_spec_as_it_stands_in_the_form(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = world.store.path.parent
     (folder / "recipes").mkdir()

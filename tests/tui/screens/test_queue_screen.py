@@ -63,6 +63,7 @@ def test_it_tells_in_words_why_each_waits_and_which_nodes_are_free(busy: World) 
     drive(busy.app(), scenario)
 
 
+@pytest.mark.presses("go-queue", "queue-open")
 def test_enter_opens_the_run_and_what_changes_appears_by_itself(busy: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await open_queue(pilot)
@@ -77,6 +78,7 @@ def test_enter_opens_the_run_and_what_changes_appears_by_itself(busy: World) -> 
     drive(busy.app(), scenario)
 
 
+@pytest.mark.presses("sooner", "later")
 def test_priority_moves_a_run_in_the_line_and_is_refused_for_one_that_runs(busy: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await open_queue(pilot)
@@ -96,6 +98,7 @@ def test_priority_moves_a_run_in_the_line_and_is_refused_for_one_that_runs(busy:
     drive(busy.app(), scenario)
 
 
+@pytest.mark.presses("interrupt", "queue-new")
 def test_it_stops_a_run_and_starts_a_new_one_and_only_looks_when_it_is_read_only(busy: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await open_queue(pilot)
@@ -118,6 +121,7 @@ def test_it_stops_a_run_and_starts_a_new_one_and_only_looks_when_it_is_read_only
     drive(busy.app(readonly=True), looking)
 
 
+@pytest.mark.presses("queue-pane", "queue-back")
 def test_hostile_names_and_reasons_are_shown_and_not_obeyed_also_where_there_is_little_room(world: World) -> None:
     identity = world.add(HOSTILE, hostfile="x", hostfile_text=HOSTS)
     experiments.set_state(world.store, identity, State.QUEUED, reason=HOSTILE)
@@ -129,7 +133,7 @@ def test_hostile_names_and_reasons_are_shown_and_not_obeyed_also_where_there_is_
         await pilot.press("tab")
         await shows(pilot, "why      [red]gone[/red]")
         assert all(each.isprintable() for each in screen_text(pilot.app.screen).splitlines())
-        await pilot.press("tab")
+        await pilot.press("escape")
         await shows(pilot, "0 run, 1 wait")
 
     drive(world.app(), scenario, (80, 24))

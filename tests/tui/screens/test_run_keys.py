@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.pilot import Pilot
 
 from engine.store import experiments
 from engine.telemetry.states import Desired, State
 from tests.tui.screens.run_screen import grid, said, screen, steps
-from tests.tui.world import World, drive, shows, until
+from tests.tui.world import World, drive, screen_text, shows, until
 from tui.actions.table import of_scope
+from tui.data import StoreChanged
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
@@ -16,17 +18,30 @@ from tui.widgets.chart import Chart
 from tui.widgets.status_line import StatusLine
 
 
+@pytest.mark.presses("interrupt", "kill", "resume", "copy")
 def test_stopping_killing_and_resuming_ask_with_the_same_words_as_in_the_list(world: World, running: str) -> None:
     world.checkpoint(running, 30)
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "step 40/100")
-        await pilot.press("K")
+        for _ in range(2):  # as when the key is pressed again before the question stands: it is asked once
+            await pilot.app.run_action("stop(True)")
         await shows(pilot, "Kill sft-0001 (one)?", "10 steps are lost", "$ engine stop sft-0001 --now")
+        await pilot.press("escape")
+        await until(
+            pilot, lambda: not any(worker.is_running for worker in pilot.app.workers if worker.name == "action_stop")
+        )
+        await pilot.press("K")
+        await shows(pilot, "Kill sft-0001 (one)?")
+        world.train(running, range(41, 46))
+        pilot.app.post_message(StoreChanged())
+        await until(pilot, lambda: "step 45/100" in screen_text(pilot.app.screen_stack[-2]))
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, ConfirmScreen))
         assert isinstance(pilot.app.screen, RunScreen) and not world.woken
-        await pilot.press("I", "y")
+        await pilot.press("I")
+        await shows(pilot, "Stop sft-0001 (one)?")
+        await pilot.press("y")
         await until(pilot, lambda: "is being stopped" in said(pilot))
         assert experiments.get(world.store, running).desired is Desired.STOP and world.woken
         await shows(pilot, "● running, stopping")
@@ -64,6 +79,7 @@ def test_read_only_looks_at_everything_and_stops_nothing(world: World, running: 
     assert experiments.get(world.store, running).desired is Desired.RUN
 
 
+@pytest.mark.presses("back", "back-out", "maximise", "zoom-in", "inspect", "left", "log", "search")
 def test_escape_undoes_one_thing_at_a_time_and_never_quits(world: World, running: str) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "step 40/100")
@@ -90,7 +106,24 @@ def test_escape_undoes_one_thing_at_a_time_and_never_quits(world: World, running
     drive(world.app(experiment=running), scenario)
 
 
-def test_axes_smoothing_zoom_and_pages_answer_to_their_keys(world: World, running: str) -> None:
+@pytest.mark.presses(
+    "x-axis",
+    "y-axis",
+    "smoother",
+    "rougher",
+    "zoom-in",
+    "zoom-out",
+    "left",
+    "right",
+    "reset",
+    "next-charts",
+    "previous-charts",
+    "chart-below",
+    "chart-above",
+    "next-focus",
+    "previous-focus",
+)
+def test_axes_smoothing_zoom_pages_and_focus_answer_to_their_keys(world: World, running: str) -> None:
     world.train(running, range(41, 51), tokens=9.0, **{f"extra_{number}": 1.0 for number in range(4)})
 
     async def scenario(pilot: Pilot[None]) -> None:
@@ -111,7 +144,11 @@ def test_axes_smoothing_zoom_and_pages_answer_to_their_keys(world: World, runnin
         assert "log" in charts.charts[0].frame.text() and "log" not in charts.charts[1].frame.text()
         await pilot.press("left")
         await until(pilot, lambda: said(pilot).startswith("Everything is shown"))
-        await pilot.press("plus", "left", "minus", "minus")
+        await pilot.press("plus", "left", "left")
+        earlier = charts.view.window
+        await pilot.press("right")
+        assert earlier is not None and charts.view.window is not None and charts.view.window[0] > earlier[0]
+        await pilot.press("minus", "minus")
         assert charts.view.window is None
         await pilot.press("plus")
         world.train(running, range(51, 61))
@@ -123,6 +160,12 @@ def test_axes_smoothing_zoom_and_pages_answer_to_their_keys(world: World, runnin
         await until(pilot, lambda: "page 2 of 2" in said(pilot))
         await pilot.press("pageup")
         await shows(pilot, "loss")
+        assert "log" not in charts.charts[0].frame.text(), "0 has made y linear again"
+        below = round(charts.size.width / charts.charts[0].size.width)
+        charts.focus_first()
+        for key, chosen in (("tab", 1), ("shift+tab", 0), ("down", below), ("k", 0), ("j", below), ("up", 0)):
+            await pilot.press(key)
+            assert pilot.app.focused is charts.charts[chosen], key
 
     drive(world.app(experiment=running), scenario)
 
@@ -151,6 +194,7 @@ def test_the_mouse_chooses_zooms_enlarges_and_picks_tabs(world: World, running: 
     drive(world.app(experiment=running), scenario)
 
 
+@pytest.mark.presses("next-run", "previous-run", "filter", "open")
 def test_the_runs_of_the_filtered_list_are_walked_with_brackets(world: World) -> None:
     for name in ("alpha", "other", "alpine"):
         identity = world.add(name)
@@ -176,6 +220,7 @@ def test_the_runs_of_the_filtered_list_are_walked_with_brackets(world: World) ->
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("help", "palette")
 def test_help_and_palette_are_made_of_the_same_table(world: World, running: str) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "step 40/100")

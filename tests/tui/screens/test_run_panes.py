@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from textual.events import MouseDown, MouseMove, MouseUp
 from textual.pilot import Pilot
 
@@ -22,6 +23,7 @@ from tui.widgets.chart import Chart
 from tui.widgets.log_view import LogView
 
 
+@pytest.mark.presses("spec", "lineage")
 def test_spec_and_lineage_are_shown_and_walked(world: World) -> None:
     base = world.add("base")
     world.begin(base)
@@ -45,6 +47,19 @@ def test_spec_and_lineage_are_shown_and_walked(world: World) -> None:
     drive(world.app(experiment=child), scenario)
 
 
+@pytest.mark.presses(
+    "log",
+    "log-all",
+    "log-range-1",
+    "log-range-2",
+    "log-range-3",
+    "log-range-4",
+    "log-range-5",
+    "log-wrap",
+    "log-times",
+    "log-levels",
+    "log-mark",
+)
 def test_the_log_is_narrowed_wrapped_timed_and_marked_by_its_own_keys(world: World, running: str) -> None:
     began = time.time() - 4000
     records = [MetricsRecord(began + 100 * step, 1, 40 + step, {"loss": 1.0}) for step in range(1, 41)]
@@ -64,6 +79,13 @@ def test_the_log_is_narrowed_wrapped_timed_and_marked_by_its_own_keys(world: Wor
         await shows(pilot, "last 5 min")
         assert isinstance(pilot.app.screen, RunScreen), "digits do not switch screens here"
         assert [log.lines[log._rows.row(n).line][:11] for n in range(4)] == [f"step {n}/100" for n in (77, 78, 79, 80)]
+        for key, first, told in (("1", 80, "last 1 min"), ("3", 71, "last 15 min"), ("4", 62, "last 30 min")):
+            await pilot.press(key)
+            await shows(pilot, told)
+            assert log.lines[log._rows.row(0).line].startswith(f"step {first}/100")
+        await pilot.press("5")
+        await shows(pilot, "last hour")
+        assert log.lines[log._rows.row(0).line].startswith("step 44/100")
         await pilot.press("T")
         await shows(pilot, time.strftime("%H:%M:%S", time.localtime(began + 4000)))
         await pilot.press("W")
@@ -80,6 +102,7 @@ def test_the_log_is_narrowed_wrapped_timed_and_marked_by_its_own_keys(world: Wor
     drive(world.app(experiment=running), scenario)
 
 
+@pytest.mark.presses("rank")
 def test_a_log_without_any_time_says_so_and_of_many_ranks_one_is_chosen(world: World, running: str) -> None:
     for rank in range(3):
         world.log(running, b"hello of rank %d\n" % rank, node=rank % 2, rank=rank)
@@ -124,7 +147,10 @@ def test_a_zoomed_window_is_dragged_and_a_drag_is_no_click(world: World, running
     drive(world.app(experiment=running), scenario)
 
 
-def test_curves_are_written_into_files_of_the_working_folder(world: World, running: str, tmp_path: Path) -> None:
+@pytest.mark.presses("export", "copy")
+def test_curves_are_written_into_files_of_the_working_folder(
+    world: World, running: str, tmp_path: Path, pages: list[list[str]]
+) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "step 40/100")
         await until(pilot, lambda: isinstance(pilot.app.focused, Chart))
@@ -135,6 +161,8 @@ def test_curves_are_written_into_files_of_the_working_folder(world: World, runni
             await until(pilot, lambda name=name: said(pilot) == f"Wrote {tmp_path / name}.")  # type: ignore[misc]
         await pilot.press("e", "c")
         await until(pilot, lambda: said(pilot) == f"Wrote {tmp_path / f'{running}-loss-2.csv'}.")
+        await pilot.press("e", "h")
+        await until(pilot, lambda: said(pilot) == f"Wrote {tmp_path / f'{running}.html'}.")
         await pilot.press("i", "left", "y")
         await shows(pilot, "loss under the crosshair")
         await pilot.press("v")
@@ -147,6 +175,7 @@ def test_curves_are_written_into_files_of_the_working_folder(world: World, runni
     points = json.loads((tmp_path / f"{running}-metrics.json").read_text())
     assert len(points) == 200 and {point["name"] for point in points} >= {"loss", "lr", "tokens"}
     assert (tmp_path / f"{running}-loss.svg").read_text().startswith("<svg ")
+    assert pages == [[running]]
 
 
 def test_the_local_time_axis_tells_the_day_and_breaks_where_a_run_paused(world: World, running: str) -> None:

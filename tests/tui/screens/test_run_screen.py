@@ -58,6 +58,10 @@ def test_a_run_that_waits_says_why_and_starts_before_ones_eyes(world: World) -> 
         await shows(
             pilot, "○ queued", "waits for 8 slots: 2 of 16 are free.", "no points yet: it is queued", "no log yet"
         )
+        await pilot.press("v")
+        assert "There is no chart yet." in said(pilot), "the empty chart has the focus"
+        await pilot.press("x", "plus", "minus", "i", "left", "full_stop", "pagedown", "0")
+        await shows(pilot, "no points yet: it is queued")
         await pilot.press("i")
         await until(pilot, lambda: "no points to inspect" in said(pilot))
         world.begin(identity)
@@ -107,6 +111,7 @@ def test_what_health_rules_find_is_told_above_the_charts_and_in_the_events(world
     drive(world.app(experiment=identity), scenario)
 
 
+@pytest.mark.presses("search", "next-match", "previous-match", "follow", "rank")
 def test_a_hostile_log_is_shown_searched_and_never_obeyed(world: World, running: str) -> None:
     world.log(running, b"\x1b]0;evil\x07first\n" + HOSTILE.encode() + b"\n\xff\xfe\n")
     world.log(running, b"".join(b"line %d of rank 0\n" % number for number in range(300)))
@@ -140,6 +145,7 @@ def test_a_hostile_log_is_shown_searched_and_never_obeyed(world: World, running:
     drive(world.app(experiment=running), scenario)
 
 
+@pytest.mark.presses("samples", "events")
 def test_samples_and_events_can_be_read(world: World, running: str) -> None:
     world.sample(running, 20, "Who wrote it?", "Nobody knows.\nTruly.", "George Eliot.")
     world.sample(running, 40, f"What is it? {HOSTILE}", "A  novel.", "A novel.")

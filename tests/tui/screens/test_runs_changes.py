@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.pilot import Pilot
 
 from engine.store import bookkeeping, experiments
@@ -32,6 +33,7 @@ def ended(world: World, name: str, **more: object) -> str:
     return identity
 
 
+@pytest.mark.presses("mark-all", "archive", "undo", "redo")
 def test_marked_runs_are_archived_together_and_undo_brings_them_back_after_a_restart(world: World) -> None:
     ids = [ended(world, f"run_{number}") for number in range(3)]
     world.begin(world.add("alive"))
@@ -45,7 +47,9 @@ def test_marked_runs_are_archived_together_and_undo_brings_them_back_after_a_res
         await pilot.press("enter")  # No is the default
         await home(pilot)
         assert len(experiments.list_experiments(world.store)) == 4
-        await pilot.press("a", "y")
+        await pilot.press("a")
+        await shows(pilot, "Archive 3 runs?")
+        await pilot.press("y")
         await shows(pilot, "1 run")
         await until(pilot, lambda: "3 runs are archived" in said(pilot))
         assert "◆" not in screen_text(pilot.app.screen)
@@ -66,6 +70,7 @@ def test_marked_runs_are_archived_together_and_undo_brings_them_back_after_a_res
     drive(world.app(), undo)
 
 
+@pytest.mark.presses("pin", "undo")
 def test_what_others_changed_since_is_not_undone(world: World) -> None:
     identity = ended(world, "one")
 
@@ -81,6 +86,7 @@ def test_what_others_changed_since_is_not_undone(world: World) -> None:
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("mark", "tag", "note")
 def test_tags_and_notes_are_asked_for_and_change_all_marked(world: World) -> None:
     one, two = ended(world, "one", tags=("old",)), ended(world, "two")
 
@@ -106,6 +112,7 @@ def test_tags_and_notes_are_asked_for_and_change_all_marked(world: World) -> Non
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("range", "back-out")
 def test_a_range_is_marked_from_one_v_to_the_next_and_escape_gives_up_one_thing_at_a_time(world: World) -> None:
     for number in range(5):
         world.add(f"run_{number}")
@@ -130,6 +137,7 @@ def test_a_range_is_marked_from_one_v_to_the_next_and_escape_gives_up_one_thing_
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("baseline", "diff", "mark")
 def test_the_baseline_has_the_letter_a_and_d_shows_what_differs_from_it(world: World) -> None:
     world.add("base", lr=1e-3)
     world.add("wide", lr=2e-3, steps=400)
@@ -154,6 +162,7 @@ def test_the_baseline_has_the_letter_a_and_d_shows_what_differs_from_it(world: W
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("kill", "interrupt")
 def test_marked_runs_are_stopped_together_with_what_it_costs(world: World) -> None:
     for number in range(2):
         identity = world.add(f"run_{number}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tests.tui.test_runs_changes import home, said
 from textual.pilot import Pilot
 
 from engine.store import views
+from tests.tui.screens.test_runs_changes import home, said
 from tests.tui.world import World, drive, screen_text, shows, until
 from tui.screens.runs import RunsScreen
 
@@ -28,6 +30,7 @@ def order(pilot: Pilot[None]) -> list[str]:
     return [one.id for one in screen.table.experiments]
 
 
+@pytest.mark.presses("filter")
 def test_the_filter_completes_with_tab_and_arrow_and_says_what_is_wrong(mixed: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "ppo-0001")
@@ -58,6 +61,7 @@ def test_the_filter_completes_with_tab_and_arrow_and_says_what_is_wrong(mixed: W
     drive(mixed.app(), scenario)
 
 
+@pytest.mark.presses("sort")
 def test_the_order_is_chosen_from_a_menu_and_turns_round_when_chosen_again(mixed: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "ppo-0001")
@@ -76,10 +80,13 @@ def test_the_order_is_chosen_from_a_menu_and_turns_round_when_chosen_again(mixed
     drive(mixed.app(), scenario)
 
 
+@pytest.mark.presses("group", "open")
 def test_groups_fold_and_the_next_run_is_never_a_heading(mixed: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "ppo-0001")
-        await pilot.press("O", "1")
+        await pilot.press("O")
+        await shows(pilot, "group by")
+        await pilot.press("1")
         await shows(pilot, "▾  ppo  1 run", "▾  sft  3 runs   ● 3", "by kind")
         screen = await home(pilot)
         assert screen.neighbour("ppo-0001", 1) == "sft-0003"
@@ -90,12 +97,27 @@ def test_groups_fold_and_the_next_run_is_never_a_heading(mixed: World) -> None:
         await until(pilot, lambda: "There is no run under the cursor" in said(pilot))
         await pilot.press("enter")
         await shows(pilot, "▾  sft", "sft-0001")
-        await pilot.press("O", "0")
+        await pilot.press("O")
+        await shows(pilot, "+ groups within", "data.train")
+        await pilot.press("plus")
+        await shows(pilot, "then by", "Within kind:", "data.train")
+        await pilot.press("4")
+        await shows(pilot, "▾  sft  3 runs", "  ▾  running  3 runs", "  ▾  queued  1 run", "by kind ▸ state")
+        screen.table.select("kind:sft\nstate:running")
+        await pilot.press("left")
+        await shows(pilot, "  ▸  running  3 runs")
+        await pilot.press("left", "left")
+        await shows(pilot, "▸  sft  3 runs")
+        assert order(pilot) == ["ppo-0001"]
+        await pilot.press("O")
+        await shows(pilot, "group by")
+        await pilot.press("0")
         await until(pilot, lambda: "▾" not in screen_text(pilot.app.screen))
 
     drive(mixed.app(), scenario)
 
 
+@pytest.mark.presses("columns")
 def test_columns_are_ticked_and_show_metrics_and_keys_of_specs(mixed: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "ppo-0001")
@@ -111,6 +133,7 @@ def test_columns_are_ticked_and_show_metrics_and_keys_of_specs(mixed: World) -> 
     drive(mixed.app(), scenario, (200, 40))
 
 
+@pytest.mark.presses("views")
 def test_a_view_is_saved_used_again_after_a_restart_and_deleted(mixed: World) -> None:
     async def save(pilot: Pilot[None]) -> None:
         await shows(pilot, "ppo-0001")
@@ -134,3 +157,29 @@ def test_a_view_is_saved_used_again_after_a_restart_and_deleted(mixed: World) ->
 
     drive(mixed.app(), save)
     drive(mixed.app(), use)
+
+
+@pytest.mark.presses("runs-export")
+def test_the_list_is_written_as_filtered_or_marked_and_marked_runs_as_a_page(
+    mixed: World, tmp_path: Path, pages: list[list[str]]
+) -> None:
+
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "ppo-0001")
+        await pilot.press("slash", *"kind:sft", "enter", "e")
+        await shows(pilot, "all 3 runs of the list as CSV", "runs.html")
+        await pilot.press("h")
+        await until(pilot, lambda: said(pilot) == f"Wrote {tmp_path / 'runs.html'}.")
+        await pilot.press("space", "space", "e")
+        await shows(pilot, "2 marked runs as CSV", "2 runs side by side")
+        await pilot.press("c")
+        await until(pilot, lambda: said(pilot) == f"Wrote {tmp_path / 'runs.csv'}.")
+        await pilot.press("e", "p")
+        await until(pilot, lambda: said(pilot) == f"Wrote {tmp_path / 'sft-0003-sft-0002.html'}.")
+
+    drive(mixed.app(), scenario)
+    lines = (tmp_path / "runs.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["id", "sft-0003", "sft-0002"]
+    page = (tmp_path / "runs.html").read_text()
+    assert "<title>3 experiments</title>" in page and "kind:sft" in page and "ppo-0001" not in page
+    assert pages == [["sft-0003", "sft-0002"]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from textual.pilot import Pilot
 
 from engine.store import bookkeeping, experiments
+from engine.telemetry.records import MetricsRecord
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
 from tui.screens.confirm import ConfirmScreen
@@ -54,9 +56,13 @@ def test_what_others_write_appears_by_itself_and_the_cursor_stays_on_its_run(wor
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("filter")
 def test_the_filter_counts_live_and_escape_shows_all_again(world: World) -> None:
     for number in range(30):
         world.add(f"run_{number}", tags=("sweep",) if number % 3 == 0 else ())
+    for identity, losses in (("sft-0003", (0.5, 2.0)), ("sft-0006", (3.0, 0.25)), ("sft-0009", (3.0, 2.0))):
+        points = [MetricsRecord(1.0 + step, 1, step, {"loss": loss}) for step, loss in enumerate(losses, 1)]
+        world.ingest(identity, "metrics.jsonl", points)
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "sft-0030")
@@ -64,6 +70,9 @@ def test_the_filter_counts_live_and_escape_shows_all_again(world: World) -> None
         await shows(pilot, "10 of 30")
         await pilot.press("enter", "down")
         assert "sft-0025" in screen_text(pilot.app.screen) and "sft-0029" not in screen_text(pilot.app.screen)
+        await pilot.press("slash", *"best.loss<1")  # the best values are read when they are asked for
+        await shows(pilot, "2 of 30", "sft-0003", "sft-0006")
+        await pilot.press("enter", "down")
         await pilot.press("slash", *"xyz")
         await shows(pilot, "0 of 30", "No run matches the filter")
         await pilot.press("escape")
@@ -86,6 +95,7 @@ def test_an_empty_or_missing_database_names_the_next_key_and_is_not_made(world: 
     assert not missing.database.exists()
 
 
+@pytest.mark.presses("kill", "interrupt")
 def test_stopping_asks_first_and_no_is_the_default(world: World) -> None:
     identity = world.add("one")
     world.begin(identity)
@@ -107,12 +117,15 @@ def test_stopping_asks_first_and_no_is_the_default(world: World) -> None:
         await shows(pilot, "stopping at the end")
         await pilot.press("I")
         await until(pilot, lambda: "is being stopped already" in said(pilot))
-        await pilot.press("K", "y")
+        await pilot.press("K")
+        await shows(pilot, "Kill sft-0001 (one)?")
+        await pilot.press("y")
         await until(pilot, lambda: experiments.get(world.store, identity).desired is Desired.STOP_NOW)
 
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("archive", "archived", "resume")
 def test_resume_and_archive(world: World) -> None:
     identity = world.add("one")
     world.begin(identity)
@@ -129,6 +142,11 @@ def test_resume_and_archive(world: World) -> None:
         await until(pilot, lambda: experiments.get(world.store, identity).archived_at is None)
         await pilot.press("R")
         await shows(pilot, "Resume sft-0001 (one)?", "from the beginning: it has no checkpoint")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+        assert experiments.get(world.store, identity).state is State.STOPPED, "No is the default"
+        await pilot.press("R")
+        await shows(pilot, "Resume sft-0001 (one)?")
         await pilot.press("y")
         await until(pilot, lambda: experiments.get(world.store, identity).state is State.QUEUED)
         await until(pilot, lambda: bool(world.woken))
@@ -151,6 +169,7 @@ def test_read_only_changes_nothing(world: World) -> None:
     assert experiments.get(world.store, identity).desired is Desired.RUN
 
 
+@pytest.mark.presses("help")
 def test_help_lists_every_key_of_the_screen(world: World) -> None:
     from tui.actions.table import of_scope
 
@@ -166,6 +185,7 @@ def test_help_lists_every_key_of_the_screen(world: World) -> None:
     drive(world.app(), scenario, (120, 70))
 
 
+@pytest.mark.presses("palette")
 def test_the_palette_teaches_the_command_line_and_acts(world: World) -> None:
     identity = world.add("one")
     world.begin(identity)
@@ -199,6 +219,7 @@ def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("pane")
 def test_a_narrow_terminal_shows_one_pane_at_a_time_and_a_tiny_one_a_sentence(world: World) -> None:
     identity = world.add("one")
     world.begin(identity)
@@ -236,6 +257,7 @@ def test_thousands_of_runs_are_read_to_the_last(world: World) -> None:
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("open", "back")
 def test_enter_opens_the_run_and_escape_returns(world: World) -> None:
     identity = world.add("one")
     world.begin(identity)
@@ -268,6 +290,7 @@ def test_the_app_opens_on_an_experiment_by_name_and_refuses_an_unknown_one(world
     assert app.return_code == 3
 
 
+@pytest.mark.presses("quit")
 def test_quitting_says_what_goes_on(world: World) -> None:
     world.begin(world.add("one"))
     world.add("two")
@@ -281,6 +304,7 @@ def test_quitting_says_what_goes_on(world: World) -> None:
     drive(world.app(), scenario)
 
 
+@pytest.mark.presses("new", "leave-recipes")
 def test_the_recipes_are_not_reached_without_a_key(world: World) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await pilot.press("n")
