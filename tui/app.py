@@ -116,19 +116,11 @@ class PlumblineApp(App[None]):
         default = Path(os.environ.get("ENGINE_DB") or "experiments.db").expanduser().absolute()
         return None if self.database == default else str(self.database)
 
-    @property
-    def written(self) -> int:
-        """Bytes that went to the terminal so far; 0 where they are not counted."""
-        return getattr(self._driver, "written", 0)
-
     def get_driver_class(self) -> type[Driver]:
-        """Return what talks to the terminal: where Textual would take its driver for Unix, one that writes less."""
-        chosen = super().get_driver_class()
-        if chosen.__name__ != "LinuxDriver":
-            return chosen
-        from tui.thrifty_driver import ThriftyDriver
+        """Return what talks to the terminal."""
+        from tui.thrifty_driver import thrifty
 
-        return ThriftyDriver
+        return thrifty(super().get_driver_class())
 
     def get_css_variables(self) -> dict[str, str]:
         """Return the theme's variables; without colours the cursor stands out otherwise."""
@@ -263,10 +255,14 @@ class PlumblineApp(App[None]):
             self._go_to_run()
         else:
             screen = self._runs if identity == "runs" else self._place(identity)
-            if screen is not self.screen:
-                self._go_home()
-                if screen is not self._runs:
-                    self.push_screen(screen)
+            if screen is self.screen:
+                return
+            if self.screen in self._places.values() and screen is not self._runs and self._is_above_runs():
+                self.switch_screen(screen)  # the list of runs below has nothing to draw
+                return
+            self._go_home()
+            if screen is not self._runs:
+                self.push_screen(screen)
 
     def _go_to_run(self) -> None:
         experiment = self.context.experiment
@@ -281,6 +277,9 @@ class PlumblineApp(App[None]):
             self._places[identity] = place(identity).make()
             self.install_screen(self._places[identity], identity)  # else it is thrown away when one goes elsewhere
         return self._places[identity]
+
+    def _is_above_runs(self) -> bool:
+        return len(self.screen_stack) > 1 and self.screen_stack[-2] is self._runs
 
     def _go_home(self) -> None:
         while self.screen is not self._runs:

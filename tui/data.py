@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _POLL = 0.07  # seconds between looks at the version: one pragma, no table is read
 _LOOK_FOR_DISPATCHER = 1.0  # seconds

@@ -11,7 +11,7 @@ from engine.store.filtering.keys import SPEC
 from engine.store.ordering import NEWEST_FIRST, ordered
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.telemetry.states import State
 
 Specs = Mapping[str, Mapping[str, Any]]  # values of specs by dotted key, by id

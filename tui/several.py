@@ -9,7 +9,7 @@ from engine.telemetry.states import Desired, State
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from tui.intents import Intents
 
 _FEW = 4  # runs that a sentence names

@@ -14,7 +14,7 @@ from tui.canvas.charset import current
 from tui.theme import glyph
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from tui.app import PlumblineApp
     from tui.widgets.top_line import Part
 

@@ -15,7 +15,7 @@ from tui.text.safe import visible
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from tui.app import PlumblineApp
 
 

@@ -16,7 +16,7 @@ from engine.telemetry.metrics import HEADLINE, METRICS
 from engine.telemetry.visible import visible
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _PLACES = {name: place for place, name in enumerate(METRICS)}
 

@@ -35,7 +35,7 @@ from engine.errors import ExitCode, NotFound, PlumblineError
 from engine.spec.references import references_of
 from engine.store import attempts, experiments, inputs
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.states import State
 
 TICK_SECONDS = 0.1

@@ -21,7 +21,7 @@ from engine.errors import ExitCode, PlumblineError
 from engine.spec.models import AnySpec, SimSpec
 from engine.store import attempts, dependents, events, experiments
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.states import State
 
 _RECENT_EVENTS = 100  # among which the last words of an attempt are

@@ -28,7 +28,7 @@ from engine.plan.sizes import in_words
 from engine.spec.models import AnySpec
 from engine.store import attempts, events
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 

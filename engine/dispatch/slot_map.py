@@ -17,7 +17,7 @@ from engine.store import nodes as store_nodes
 if TYPE_CHECKING:
     from engine.store.attempts import Contact
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _NOTHING: Mapping[str, Any] = {}
 _OF_PROGRAMS = frozenset({13, 31, 43, 45})  # XIDs that a program causes, after which the GPU is as good as before

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.cluster.hostfile import Hostfile, Node
     from engine.spec.models import AnySpec
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.nodes import NodeRecord
 
 _PIPELINE, _STAGE = "pipeline:", "stage:"  # tags (engine.store.pipelines)

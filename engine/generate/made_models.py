@@ -10,7 +10,7 @@ from engine.store import experiments, facts
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.facts import Artifact
 
 ANSWERING = ("policy", "model", "averaged_policy")  # kinds of artifacts that answer, the first that there is

@@ -18,7 +18,7 @@ from engine.telemetry.states import ENDED_AS, State
 
 if TYPE_CHECKING:
     from engine.spec.models import EvalSpec
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _HEARD = ("correct", "abstained", "hallucinated", "score", "over_refusal", "mc1", "mc2", "groundedness")
 _BY_GROUP = ("correct", "abstained", "hallucinated")

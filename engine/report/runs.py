@@ -19,7 +19,7 @@ from engine.telemetry.records import Level
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _MOST_INCIDENTS = 12
 _TOLD = frozenset({"health", "rolled_back"})  # events that count whatever their level

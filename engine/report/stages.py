@@ -18,7 +18,7 @@ from engine.store.inputs import inputs_of
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _ANSWERING = frozenset({"sft", "ppo"})  # kinds that make a model which answers
 # What does not tell one way of asking from another; the rest of an evaluation's spec does.

@@ -15,7 +15,7 @@ from engine.telemetry.directions import direction_of
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _table = schema.series.c
 _AT_ONCE = 500  # experiments of one statement

@@ -13,7 +13,7 @@ from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import HEADLINE
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _Read = Callable[["Experiment", float], Any]
 NEWEST_FIRST = "-created"

@@ -11,7 +11,7 @@ from engine.store import schema
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 Values = Mapping[str, Any]
 _columns = schema.experiments.c

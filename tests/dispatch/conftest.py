@@ -19,7 +19,7 @@ from engine.dispatch.lock import holder
 from engine.spec.loading import parse_spec
 from engine.store import experiments, series
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.states import State
 
 SPEC = """

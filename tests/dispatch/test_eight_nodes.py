@@ -17,7 +17,7 @@ from engine.dispatch.inputs import resolve_references
 from engine.spec.loading import parse_spec
 from engine.store import attempts, experiments, series
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.states import State
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]

@@ -31,7 +31,7 @@ from engine.errors import PlumblineError
 from engine.spec.loading import parse_spec
 from engine.store import attempts, experiments, series
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.states import State
 
 NODES = 8

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from engine.store import experiments
+from engine.store.experiment import Experiment
 from tests.tui.world import HOSTILE, World
 from tui.text.cells import align
 from tui.widgets.run_columns import COLUMNS, GAP, columns_of, fit, row, sort_of, titled
 
 
 @pytest.fixture
-def experiment(world: World) -> experiments.Experiment:
+def experiment(world: World) -> Experiment:
     identity = world.add("one", tags=("a", "b"))
     world.begin(identity)
     world.train(identity, range(1, 43))
@@ -27,7 +28,7 @@ def experiment(world: World) -> experiments.Experiment:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(width=st.integers(8, 250), name=st.text(min_size=1, max_size=60))
-def test_columns_fill_no_more_than_the_width(experiment: experiments.Experiment, width: int, name: str) -> None:
+def test_columns_fill_no_more_than_the_width(experiment: Experiment, width: int, name: str) -> None:
     rows = [row(dataclasses.replace(experiment, name=name), time.time())]
     columns = fit(width, rows)
     assert sum(size + GAP for _, size in columns) - GAP <= max(width, 8)
@@ -37,7 +38,7 @@ def test_columns_fill_no_more_than_the_width(experiment: experiments.Experiment,
         assert cell_len(align(rows[0][column.key].text, size, right=column.right)) == size
 
 
-def test_narrow_lists_keep_what_matters_most(experiment: experiments.Experiment) -> None:
+def test_narrow_lists_keep_what_matters_most(experiment: Experiment) -> None:
     rows = [row(experiment, time.time())]
     kept = {width: [column.key for column, _ in fit(width, rows)] for width in (8, 40, 76, 200)}
     assert kept[8] == ["id"]
@@ -46,7 +47,7 @@ def test_narrow_lists_keep_what_matters_most(experiment: experiments.Experiment)
     assert kept[200] == [column.key for column in COLUMNS]
 
 
-def test_a_row_tells_state_in_a_word_progress_and_a_bad_loss(experiment: experiments.Experiment) -> None:
+def test_a_row_tells_state_in_a_word_progress_and_a_bad_loss(experiment: Experiment) -> None:
     cells = row(experiment, time.time())
     assert cells["state"].text == "● running"
     assert (cells["step"].text, cells["progress"].text) == ("42/100", "42%")
@@ -55,7 +56,7 @@ def test_a_row_tells_state_in_a_word_progress_and_a_bad_loss(experiment: experim
     assert (bad.text, bad.ink) == ("nan", "bad")
 
 
-def test_hostile_names_and_tags_are_shown_and_not_obeyed(experiment: experiments.Experiment) -> None:
+def test_hostile_names_and_tags_are_shown_and_not_obeyed(experiment: Experiment) -> None:
     cells = row(dataclasses.replace(experiment, name=HOSTILE, tags=(HOSTILE,)), time.time())
     for text in (cells["name"].text, cells["tags"].text):
         assert text.isprintable()
@@ -63,7 +64,7 @@ def test_hostile_names_and_tags_are_shown_and_not_obeyed(experiment: experiments
 
 
 def test_the_headline_has_the_name_of_its_metric_where_all_runs_have_the_same(
-    experiment: experiments.Experiment,
+    experiment: Experiment,
 ) -> None:
     ppo = dataclasses.replace(experiment, kind="ppo", last={"score": -0.0434, "loss": 9.0})
     rows = {
@@ -78,7 +79,7 @@ def test_the_headline_has_the_name_of_its_metric_where_all_runs_have_the_same(
     assert rows["ppo"]["headline"].text == "-0.0434"
 
 
-def test_chosen_columns_keep_their_order_and_the_last_ones_go_first(experiment: experiments.Experiment) -> None:
+def test_chosen_columns_keep_their_order_and_the_last_ones_go_first(experiment: Experiment) -> None:
     keys = ("id", "last.entropy", "spec.train.lr", "took", "note", "last.loss")
     measured = dataclasses.replace(experiment, last={"loss": 0.5, "entropy": math.inf}, note="a\nnote")
     cells = row(measured, time.time(), keys, {"train.lr": 5e-7})
@@ -90,7 +91,7 @@ def test_chosen_columns_keep_their_order_and_the_last_ones_go_first(experiment: 
     assert columns_of(()) is COLUMNS
 
 
-def test_names_that_can_be_read_are_worth_more_than_minor_columns(experiment: experiments.Experiment) -> None:
+def test_names_that_can_be_read_are_worth_more_than_minor_columns(experiment: Experiment) -> None:
     named = [row(dataclasses.replace(experiment, name="hh-faithful-kl-6-b"), time.time())]
     sizes = {column.key: size for column, size in fit(90, named)}
     assert sizes["name"] == 18 and "bar" not in sizes and "curve" in sizes

@@ -11,7 +11,7 @@ from engine.telemetry.states import ENDED_AS, Desired
 from tui.canvas.charset import ASCII, current
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,14 @@ def nearest_index(x: Floats, at: float) -> int | None:
     return right
 
 
+def next_point(x: Floats, at: float, step: float, direction: int) -> float:
+    """Return the point nearest to a step on (1) or back (-1), at least one point on. x: [n] ascending, n > 0."""
+    nearest, there = nearest_index(x, at) or 0, nearest_index(x, at + direction * step) or 0
+    if (there - nearest) * direction <= 0:
+        there = nearest + direction
+    return float(x[min(max(there, 0), x.size - 1)])
+
+
 def _between(ticks: tuple[tuple[float, str], ...], low: float, high: float) -> tuple[tuple[float, str], ...]:
     return tuple(tick for tick in ticks if low <= tick[0] <= high)
 

@@ -19,7 +19,7 @@ from tui.theme import STATE_COLORS, glyph
 
 if TYPE_CHECKING:
     from engine.dispatch.slot_map import NodeSlots, Seating, Slot
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _MOST_PROCESSES = 6
 _ASPECT_INKS = {"ok": "$success", "warn": "$warning", "fail": "$error"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.cluster.hostfile import Node
     from engine.dispatch.slot_map import SlotMap
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 ALL = "all"  # the choice of all nodes that runs which have not ended are on, or wait for
 _HISTORY_SECONDS = 3600.0

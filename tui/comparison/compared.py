@@ -13,7 +13,7 @@ from tui.run.curves import Curves
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from tui.run.growing import Growing
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.samples import Sample
 
 _TOKENS = "tokens"  # places steps on the axis of tokens

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from engine.rag.manifest import Manifest
     from engine.rag.records import Rejected
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.index_measures import IndexMeasure
 
 _MOST_REJECTS = 200  # that are shown

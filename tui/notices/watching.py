@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _REST = 8.0  # times what a look took is waited before the next one
 _SHORTEST_REST = 0.5  # seconds

@@ -13,7 +13,7 @@ from tui.widgets.row_table import Cell, Column, Row
 
 if TYPE_CHECKING:
     from engine.dispatch.survey import InLine, OnNodes, Stage, Survey
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 COLUMNS = (
     Column("turn", "turn", 6, right=True, needed=False),

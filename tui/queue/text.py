@@ -18,7 +18,7 @@ from tui.theme import STATE_COLORS, glyph
 
 if TYPE_CHECKING:
     from engine.dispatch.survey import InLine, Machine, OnNodes, Survey
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _LABEL = 9  # cells
 _QUIET = "$foreground 60%"

@@ -16,7 +16,7 @@ from tui.text.safe import visible
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from tui.app import PlumblineApp
 
 _SHORT = 60  # characters of a copied text that are told

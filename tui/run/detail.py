@@ -22,7 +22,7 @@ from tui.theme import STATE_COLORS, glyph
 if TYPE_CHECKING:
     from engine.store.database import Store
     from engine.store.events import Event
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.facts import Artifact
     from engine.store.inputs import Taken
     from engine.telemetry.health_observed import Verdict

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.store.attempts import Attempt, Contact
     from engine.store.database import Store
     from engine.store.events import Event
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.pedigree import Pedigree
     from engine.store.samples import Sample
     from engine.telemetry.health_observed import Verdict

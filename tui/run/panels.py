@@ -14,6 +14,7 @@ from engine.telemetry.charts import EXACT, Panel, beside
 from engine.telemetry.clock_axis import clock_axis
 from engine.telemetry.metrics import unit_of
 from engine.telemetry.numbers import duration, exact, short
+from engine.telemetry.smoothing import Floats
 from tui.canvas.charset import current
 from tui.canvas.frame import Ink, Span, line_ink
 from tui.canvas.plot import Line, Mark, Plot, nearest_index
@@ -44,6 +45,15 @@ class View:
         at = SMOOTHING_STEPS.index(self.smoothing) + by
         return replace(self, smoothing=SMOOTHING_STEPS[min(max(at, 0), len(SMOOTHING_STEPS) - 1)])
 
+    def kept_up(self, before: tuple[float, float] | None, now: tuple[float, float] | None) -> View:
+        """Return the view in which a window that ended at the newest point goes on with it.
+
+        before, now: the least and the greatest x of all points; null: there are none.
+        """
+        if self.window is None or before is None or now is None or self.window[1] < before[1]:
+            return self
+        return replace(self, window=(self.window[0] + now[1] - before[1], now[1]))
+
 
 @dataclass(frozen=True, slots=True)
 class Pointed:
@@ -52,6 +62,12 @@ class Pointed:
     name: str
     step: int
     value: float
+
+
+def extent(places: Sequence[Floats]) -> tuple[float, float] | None:
+    """Return the least and the greatest of the x of some series, each in order; null: there are no points."""
+    ends = [(float(x[0]), float(x[-1])) for x in places if x.size]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
 
 def fitting(width: int, height: int, count: int) -> tuple[int, int]:

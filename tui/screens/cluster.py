@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import ScreenResume
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -40,7 +41,7 @@ from tui.widgets.top_line import Part, TopLine
 
 if TYPE_CHECKING:
     from engine.dispatch.slot_map import NodeSlots, Slot
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _EMPTY = """\
 No nodes yet.
@@ -123,7 +124,7 @@ class ClusterScreen(FollowingScreen):
         self._check.display = False
         self.set_interval(1.0, self._tick)
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         self.reload()
 
     def on_screen_suspend(self) -> None:

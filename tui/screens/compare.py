@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.events import ScreenResume
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
@@ -43,7 +44,7 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 TABS = ("curves", "reward-KL", "spec", "metrics", "samples", "answers")
 _DRAWN = ("curves", "reward-KL")  # what shows points
@@ -141,7 +142,7 @@ class CompareScreen(CompareKeys):
     def on_mount(self) -> None:
         self.add_class("-nothing")
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         self._choose()
 
     def on_resize(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from textual import on
+from textual.events import ScreenResume
 from textual.message import Message
 from textual.screen import Screen
 
@@ -20,6 +21,7 @@ class FollowingScreen(Screen[None]):
 
     status: StatusLine
     _pace: Pace
+    _styled_for: str | None = None  # the theme that its styles were worked out for
 
     class Failed(Message):
         """It could not be read."""
@@ -32,6 +34,11 @@ class FollowingScreen(Screen[None]):
     def plumbline(self) -> PlumblineApp:
         """The app, by its own type."""
         return cast("PlumblineApp", self.app)
+
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        """Keep the styles it had: to work them all out again is most of what coming back costs."""
+        event.refresh_styles = self._styled_for != self.app.theme
+        self._styled_for = self.app.theme
 
     @on(Failed)
     def _failed(self, message: Failed) -> None:

@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import ScreenResume
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -40,7 +41,7 @@ from tui.widgets.story import Story
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _EMPTY = """\
 No indexes yet.
@@ -127,7 +128,7 @@ class IndexScreen(FollowingScreen):
         self._tell()
         self._show_lanes()
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         self.reload()
 
     async def on_screen_suspend(self) -> None:

@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import ScreenResume
 from textual.message import Message
 from textual.widgets import Static
 
@@ -30,7 +31,7 @@ from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from engine.dispatch.survey import Survey, SurveyReader
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _EMPTY = """\
 Nothing runs and nothing waits.
@@ -93,7 +94,7 @@ class QueueScreen(FollowingScreen):
         if not self.plumbline.store_is_open:
             self._empty.update(with_keys(_EMPTY))
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         self.reload()
 
     def reload(self) -> None:

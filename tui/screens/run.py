@@ -35,7 +35,7 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 
 class RunScreen(FollowingScreen):

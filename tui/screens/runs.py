@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import ScreenResume
 from textual.message import Message
 from textual.widgets import Static
 
@@ -34,7 +35,7 @@ from tui.widgets.top_line import TopLine
 if TYPE_CHECKING:
     import asyncio
 
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _EMPTY = """\
 No runs yet.
@@ -299,7 +300,7 @@ class RunsScreen(RunChoices, RunChanges, RunExports):
     def _look_at_detail(self) -> None:
         self._detail.look_at(self.selected, self.plumbline.marks.baseline)
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         self.reload()
         self._show_list()  # marks may have changed elsewhere
 

@@ -13,7 +13,7 @@ from tui.actions import table
 from tui.screens.following import FollowingScreen
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.journal import Step
     from tui.data import Overview
     from tui.widgets.run_table import RunTable

@@ -17,7 +17,7 @@ from tui.screens.menu import Choice, MenuScreen
 from tui.text.safe import visible
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from tui.data import Overview
 
 _PAGE = "page"

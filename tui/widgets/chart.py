@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from rich.segment import Segment
 from rich.style import Style
 from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseScrollUp, MouseUp
@@ -12,50 +10,19 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.canvas.frame import SERIES_INKS, Frame, Ink, changed_spans, line_ink, runs
+from tui.canvas.frame import Frame, changed_spans, runs
 from tui.canvas.plot import Plot, draw
-from tui.theme import SERIES_COLORS
-
-_PARTS = {
-    Ink.AXIS: "chart--axis",
-    Ink.LABEL: "chart--label",
-    Ink.NAME: "chart--name",
-    Ink.ASIDE: "chart--aside",
-    Ink.NOTICE: "chart--notice",
-    Ink.CROSSHAIR: "chart--crosshair",
-    Ink.MARK: "chart--mark",
-}
-_SERIES_RULES = "\n".join(
-    f"        .chart--line-{place} {{ color: {color}; }}\n"
-    f"        .chart--band-{place} {{ color: {color.split()[0]} {25 if ' ' in color else 35}%; }}"
-    for place, color in enumerate(SERIES_COLORS)
-)
+from tui.widgets.chart_inks import ink_style
 
 
 class Chart(Widget, can_focus=True):
     """One chart of a `Plot`."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *_PARTS.values(),
-        *(f"chart--line-{color}" for color in range(SERIES_INKS)),
-        *(f"chart--band-{color}" for color in range(SERIES_INKS)),
-    }
-
-    DEFAULT_CSS = f"""
-    Chart {{
+    DEFAULT_CSS = """
+    Chart {
         width: 1fr;
         height: 1fr;
-        .chart--axis {{ color: $foreground 25%; }}
-        .chart--label {{ color: $foreground 55%; }}
-        .chart--name {{ color: $foreground; text-style: bold; }}
-        .chart--aside {{ color: $foreground 55%; }}
-        .chart--notice {{ color: $error; text-style: bold; }}
-        .chart--crosshair {{ color: $foreground 45%; }}
-        .chart--mark {{ color: $warning; }}
-{_SERIES_RULES}
-        &:focus .chart--axis {{ color: $accent 60%; }}
-        &:focus .chart--name {{ color: $accent; text-style: $focused-title-style; }}
-    }}
+    }
     """
 
     class Picked(Message):
@@ -94,6 +61,14 @@ class Chart(Widget, can_focus=True):
         if self.size.width and self.size.height:
             self._draw()
 
+    def on_focus(self) -> None:
+        self._forget_styles()
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self._forget_styles()
+        self.refresh()
+
     def on_resize(self) -> None:
         self._draw()
 
@@ -128,7 +103,9 @@ class Chart(Widget, can_focus=True):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
-        # the styles of the parts are worked out after this call
+        self._forget_styles()  # they are worked out again after this call
+
+    def _forget_styles(self) -> None:
         self._ink_styles.clear()
         self._strips = [None] * len(self._strips)
 
@@ -170,13 +147,5 @@ class Chart(Widget, can_focus=True):
     def _style(self, ink: int) -> Style:
         style = self._ink_styles.get(ink)
         if style is None:
-            style = self._ink_styles[ink] = self._component_style(ink)
+            style = self._ink_styles[ink] = ink_style(self, ink)
         return style
-
-    def _component_style(self, ink: int) -> Style:
-        if ink == Ink.BLANK:
-            return self.rich_style
-        if ink in _PARTS:
-            return self.get_component_rich_style(_PARTS[Ink(ink)])
-        family = "band" if ink >= Ink.BAND else "line"
-        return self.get_component_rich_style(f"chart--{family}-{(ink - line_ink(0)) % SERIES_INKS}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from textual import on
@@ -13,10 +15,11 @@ from textual.message import Message
 from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel, panels
 from engine.telemetry.smoothing import Floats
-from tui.canvas.plot import Plot, nearest_index
+from tui.canvas.plot import Plot, nearest_index, next_point
 from tui.run.curves import Curves, XMode
-from tui.run.panels import Pointed, View, axis_name, fitting, plot
+from tui.run.panels import Pointed, View, axis_name, extent, fitting, plot
 from tui.widgets.chart import Chart
+from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
 
 _ZOOM = 2.0
 _AT_ONCE = 4  # charts that are drawn in a row
@@ -25,11 +28,13 @@ _AT_ONCE = 4  # charts that are drawn in a row
 class ChartGrid(Grid):
     """As many charts as fit; the others on further pages. Each of the screen's charts keeps its panel of the page."""
 
-    DEFAULT_CSS = """
-    ChartGrid {
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(INK_CLASSES)
+    DEFAULT_CSS = f"""
+    ChartGrid {{
         height: 1fr;
         grid-gutter: 0;
-    }
+{INK_RULES}
+    }}
     """
 
     class Told(Message):
@@ -106,8 +111,7 @@ class ChartGrid(Grid):
     @property
     def pages(self) -> int:
         """Number of pages, at least 1."""
-        columns, rows = self._shape
-        return max(1, -(-len(self._panels) // (columns * rows)))
+        return max(1, -(-len(self._panels) // math.prod(self._shape)))
 
     @property
     def charts(self) -> list[Chart]:
@@ -179,8 +183,7 @@ class ChartGrid(Grid):
         if span >= whole[1] - whole[0]:
             self._change(replace(self.view, window=None), "everything is shown" if direction < 0 else "")
             return
-        if at is None:
-            at = self.view.crosshair if self.view.crosshair is not None else high
+        at = next(one for one in (at, self.view.crosshair, high) if one is not None)
         share = min(1.0, max(0.0, (at - low) / (high - low))) if high > low else 1.0
         span = max(span, (whole[1] - whole[0]) * 1e-6)
         self._look_at(at - span * share, span, whole)
@@ -217,8 +220,7 @@ class ChartGrid(Grid):
         """Show the charts of another page."""
         page = min(max(self.page + by, 0), self.pages - 1)
         if page == self.page:
-            many = self.pages > 1
-            said = f"This is page {page + 1} of {self.pages}." if many else "All charts are on this page."
+            said = f"This is page {page + 1} of {self.pages}." if self.pages > 1 else "All charts are on this page."
             self.post_message(self.Told(said))
             return
         self.page = page
@@ -296,15 +298,11 @@ class ChartGrid(Grid):
 
     def _keep_up(self, before: tuple[float, float] | None) -> None:
         """Let a window that ended at the newest point go on with it."""
-        window, now = self.view.window, self._extent()
-        if window is None or before is None or now is None or window[1] < before[1]:
-            return
-        self.view = replace(self.view, window=(window[0] + now[1] - before[1], now[1]))
+        self.view = self.view.kept_up(before, self._extent())
 
     def _page(self) -> list[Panel]:
-        columns, rows = self._shape
-        first = self.page * columns * rows
-        return self._panels[first : first + columns * rows]
+        size = math.prod(self._shape)
+        return self._panels[self.page * size : (self.page + 1) * size]
 
     def _focused(self) -> int | None:
         return next((index for index, chart in enumerate(self.charts) if chart.has_focus), None)
@@ -312,10 +310,10 @@ class ChartGrid(Grid):
     def _arrange(self) -> None:
         if not self.size:
             return
-        first = self.page * self._shape[0] * self._shape[1]
+        first = self.page * math.prod(self._shape)
         self._shape = fitting(*self.size, len(self._panels))
         # what was in view stays in view when the shape changes
-        self.page = min(first // (self._shape[0] * self._shape[1]), self.pages - 1)
+        self.page = min(first // math.prod(self._shape), self.pages - 1)
         page = self._page()
         alone = next((index for index, panel in enumerate(page) if panel[0] == self.maximised), None)
         if alone is None:
@@ -325,36 +323,31 @@ class ChartGrid(Grid):
         charts, wanted = self.charts, max(1, len(page))
         for chart in charts[wanted:]:
             chart.remove()
-        charts = charts[:wanted]
-        if len(charts) < wanted:
-            charts += (added := [Chart() for _ in range(wanted - len(charts))])
-            self.mount_all(added)
+        self.mount_all(added := [Chart() for _ in range(wanted - len(charts))])
+        charts = [*charts[:wanted], *added]
         for index, chart in enumerate(charts):
             chart.display = alone is None or index == alone
         self._draw()
         self.post_message(self.Arranged())
 
     def _draw(self) -> None:
-        self._undrawn = []
-        for chart in self.charts:
-            if chart.display:
-                self._draw_one(chart)
+        self._undrawn = [chart for chart in self.charts if chart.display]
+        self._draw_more(len(self._undrawn))
 
     def _draw_chosen_first(self) -> None:
         """Draw the chosen chart at once, the others when it is on the screen: a key shows at once what it did."""
-        waits, chosen = bool(self._undrawn), self._focused() or 0
-        self._undrawn = [chart for chart in self.charts if chart.display]
-        if chosen < len(self.charts) and self.charts[chosen] in self._undrawn:
-            self._undrawn.remove(self.charts[chosen])
-            self._draw_one(self.charts[chosen])
-        if self._undrawn and not waits:
-            self.call_after_refresh(self._draw_more)
+        shown, waits = [chart for chart in self.charts if chart.display], bool(self._undrawn)
+        self._undrawn = sorted(shown, key=lambda chart: not chart.has_focus)
+        if waits and shown:
+            self._draw_one(self._undrawn.pop(0))
+        else:
+            self._draw_more(1)
 
-    def _draw_more(self) -> None:
+    def _draw_more(self, some: int = _AT_ONCE) -> None:
         """Draw some of the charts that are left: between two such pieces keys are heard."""
-        some, self._undrawn = self._undrawn[:_AT_ONCE], self._undrawn[_AT_ONCE:]
-        for chart in some:
+        for chart in self._undrawn[:some]:
             self._draw_one(chart)
+        del self._undrawn[:some]
         if self._undrawn:
             self.call_after_refresh(self._draw_more)
 
@@ -395,19 +388,12 @@ class ChartGrid(Grid):
         return np.empty(0) if longest is None else self.curves.x(longest, self.view.mode)
 
     def _extent(self) -> tuple[float, float] | None:
-        places = [self.curves.x(name, self.view.mode) for panel in self._page() for name in panel]
-        ends = [(float(x[0]), float(x[-1])) for x in places if x.size]
-        return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+        return extent([self.curves.x(name, self.view.mode) for panel in self._page() for name in panel])
 
     def _next_point(self, at: float, direction: int) -> float:
-        """Return the nearest point in the next column, at least one point on."""
         x = self._reference()
-        nearest = nearest_index(x, at)
-        if nearest is None:
+        if not x.size:
             return at
         low, high = self.view.window or (float(x[0]), float(x[-1]))
         columns = max((chart.frame.columns for chart in self.charts if chart.display), default=1) or 1
-        there = nearest_index(x, at + direction * (high - low) / columns)
-        if there is None or (there - nearest) * direction <= 0:
-            there = nearest + direction
-        return float(x[min(max(there, 0), x.size - 1)])
+        return next_point(x, at, (high - low) / columns, direction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from tui.canvas.frame import Frame
 from tui.canvas.phase import PhasePlot, draw_phase
@@ -14,6 +15,7 @@ from tui.comparison.phase import NEEDED, phase_plot, phase_steps, phase_values
 from tui.comparison.reading import ComparedRun
 from tui.run.panels import View
 from tui.widgets.chart import Chart
+from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
 
 _STOPS = 100  # of the mark, at most, from end to end
@@ -21,6 +23,13 @@ _STOPS = 100  # of the mark, at most, from end to end
 
 class ComparePhase(Chart, ComparePane):
     """Paths instead of lines over steps."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(INK_CLASSES)
+    DEFAULT_CSS = f"""
+    ComparePhase {{
+{INK_RULES}
+    }}
+    """
 
     wanted = frozenset(NEEDED)
     values_of = "score and KL"

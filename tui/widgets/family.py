@@ -21,7 +21,7 @@ from tui.text.safe import visible
 from tui.theme import STATE_COLORS, glyph
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.store.pedigree import Pedigree, Relative
 
 _QUIET, _HEAD = "$foreground 60%", "bold $foreground 75%"

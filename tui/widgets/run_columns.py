@@ -20,7 +20,7 @@ from tui.text.safe import visible
 from tui.theme import glyph
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 GAP = 2  # cells between columns
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -18,7 +18,7 @@ from tui.text.changes import entitle, tell
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from engine.telemetry.health_observed import Verdict
     from tui.app import PlumblineApp
     from tui.run.detail import Detail, DetailReader

@@ -14,7 +14,7 @@ from tui.theme import glyph
 from tui.widgets.run_columns import Cell
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _GLYPHS = {"baseline": ("◉", "@"), "mark": ("◆", "*"), "pin": ("▲", "^"), "folded": ("▸", ">"), "open": ("▾", "v")}
 

@@ -21,7 +21,7 @@ from tui.theme import STATE_COLORS
 from tui.widgets.cursor_lines import CursorLines, cursor_bindings
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
     from tui.run_list import Specs
     from tui.widgets.run_columns import Cell, Column, Row
 

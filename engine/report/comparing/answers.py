@@ -12,7 +12,7 @@ from engine.store.samples import list_samples
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 
 def script(store: Store, one: Experiment) -> Script:

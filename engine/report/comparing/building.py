@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.report.records import Headline
     from engine.spec.models import AnySpec
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 MOST_PROMPTS = 16  # that are shown
 _FOR_PEOPLE = frozenset({"name", "note"})  # stand at the experiments themselves

@@ -16,7 +16,7 @@ from engine.spec.models import EvalSpec
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 KIND = "eval"
 _EXAMPLES = 6  # of each kind of change

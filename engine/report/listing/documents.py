@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from engine.telemetry.json_values import iso_time, json_metrics
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 
 def as_document(experiment: Experiment) -> dict[str, Any]:

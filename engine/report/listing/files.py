@@ -19,7 +19,7 @@ from engine.telemetry.numbers import duration
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 STYLES = ("csv", "json", "html")
 _WIDTH, _HEIGHT, _POINTS = 120.0, 20.0, 24  # of a small curve: pixels, and the newest points

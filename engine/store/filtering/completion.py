@@ -12,7 +12,7 @@ from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 _MOST = 60  # completions
 _TOKEN = re.compile(r"""-*\(*(?:[^\s"'|()]|"[^"]*"?|'[^']*'?)*$""")

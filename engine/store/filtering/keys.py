@@ -16,7 +16,7 @@ from engine.telemetry.metrics import HEADLINE
 from engine.telemetry.states import State
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 SPEC, CFG, LAST, BEST = "spec.", "cfg.", "last.", "best."  # how the names of the families begin
 _BEST = re.compile(r"""(?<![^\s(|-])best\.([^\s:=!<>~|()"']+)""")

@@ -27,7 +27,7 @@ from engine.telemetry.directions import direction_of
 from engine.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
-    from engine.store.experiments import Experiment
+    from engine.store.experiment import Experiment
 
 Values = Mapping[str, Any]  # of a spec, by dotted key
 _Keys = dict[str, list[str]]  # of specs, by the name that a filter uses

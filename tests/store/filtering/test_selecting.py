@@ -6,7 +6,7 @@ import pytest
 
 from engine.store import attempts, bookkeeping, experiments, facts
 from engine.store.database import Store
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.store.filtering.language import InvalidFilter
 from engine.store.filtering.selecting import Filter, Values, select
 from engine.store.spec_values import SpecValues, spec_values

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import numpy as np
 from textual.app import App, ComposeResult
+from textual.containers import Container
 from textual.pilot import Pilot
 
 from tui import theme
 from tui.canvas.plot import Line, Plot
 from tui.widgets.chart import Chart
+from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
+
+
+class Pane(Container):
+    """What holds the styles of charts."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(INK_CLASSES)
+    DEFAULT_CSS = f"""
+    Pane {{
+{INK_RULES}
+    }}
+    """
 
 
 class OneChart(App[None]):
@@ -26,7 +40,7 @@ class OneChart(App[None]):
         self.chart = Chart()
 
     def compose(self) -> ComposeResult:
-        yield self.chart
+        yield Pane(self.chart)
 
 
 def line(count: int) -> Plot:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.store.attempts import Contact
-from engine.store.experiments import Experiment
+from engine.store.experiment import Experiment
 from engine.telemetry.health_observed import Act, Verdict
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State

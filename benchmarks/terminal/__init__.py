@@ -1,0 +1,1 @@
+"""Terminal programs measured from outside, in a pseudo-terminal: what they write, how soon, and what CPU they take."""
