@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.data.conversations import held_out, read_conversations
 from engine.data.examples import Example, load_examples
@@ -116,7 +114,7 @@ def test_sharegpt_messages_are_the_same_conversation(write_rows: WriteRows) -> N
     assert (one.input_ids, one.loss_mask) == (other.input_ids, other.loss_mask)
 
 
-@given(max_length=st.integers(3, 12))
+@pytest.mark.parametrize("max_length", range(3, 13))
 def test_what_is_cut_has_no_end_of_sequence_and_what_fits_has(facts: Path, max_length: int) -> None:
     tokenizer = _tokenizers.setdefault(facts, word_tokenizer(facts / "sft.jsonl"))
     whole = load_examples(Data(train=str(facts / "sft.jsonl")), tokenizer, "train", limit=50)

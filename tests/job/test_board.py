@@ -28,6 +28,7 @@ def rank(number: int, port: int, folder: Path) -> None:
     looked: list[int] = []
     board.await_all(RANKS, lambda: looked.append(board.read("done")))
     (folder / f"{number}.json").write_text(json.dumps([taken, looked[-1]]))
+    dist.barrier()  # as at the end of a job: rank 0 holds the board, and leaves last
     dist.destroy_process_group()
 
 

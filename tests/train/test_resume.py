@@ -29,7 +29,13 @@ def assert_equal_runs(resumed: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "precision"), [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (0, "bf16"), (1, "bf16")]
+    ("stage", "precision"),
+    [
+        (2, "fp32"),
+        (3, "fp32"),
+        (1, "bf16"),
+        *(pytest.param(*each, marks=pytest.mark.cluster) for each in ((0, "fp32"), (1, "fp32"), (0, "bf16"))),
+    ],
 )
 def test_killed_at_any_step_it_resumes_bit_for_bit(
     server: ForkServer, make_spec: MakeSpec, tmp_path: Path, stage: int, precision: str
@@ -79,7 +85,9 @@ def test_a_signal_to_one_rank_stops_all_with_a_checkpoint(
     assert max(series(job.run_dir, "loss")) == stopped["step"]
 
 
-@pytest.mark.parametrize(("stage", "world"), [(0, 3), (1, 1), (2, 3), (3, 1)])
+@pytest.mark.parametrize(
+    ("stage", "world"), [(2, 3), (3, 1), *(pytest.param(*each, marks=pytest.mark.cluster) for each in ((0, 3), (1, 1)))]
+)
 def test_another_number_of_ranks_goes_on_with_the_same_numbers(
     server: ForkServer, make_spec: MakeSpec, tmp_path: Path, stage: int, world: int
 ) -> None:

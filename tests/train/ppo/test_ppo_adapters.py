@@ -63,8 +63,15 @@ def test_one_shared_base_does_what_networks_of_their_own_do(run_spec: RunSpec) -
     assert largest_difference(weights(shared), weights(separate)) < 1e-5
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize(("stage", "world"), [(0, 2), (2, 2), (3, 2)])
+@pytest.mark.parametrize(
+    ("shared", "stage", "world"),
+    [
+        (True, 2, 2),
+        (True, 3, 2),
+        pytest.param(True, 0, 2, marks=pytest.mark.cluster),
+        *(pytest.param(False, stage, 2, marks=pytest.mark.cluster) for stage in (0, 2, 3)),
+    ],
+)
 def test_ranks_and_zero_stages_agree_and_the_merged_export_answers_alike(
     run_spec: RunSpec, shared: bool, stage: int, world: int
 ) -> None:
@@ -92,7 +99,14 @@ def test_gradient_checkpointing_recomputes_with_the_right_adapter(run_spec: RunS
         assert series(recomputed, name) == pytest.approx(series(plain, name), rel=1e-4, abs=1e-5), name
 
 
-@pytest.mark.parametrize(("shared", "stage", "world"), [(True, 0, 2), (True, 2, 3), (False, 2, 1), (True, 3, 2)])
+@pytest.mark.parametrize(
+    ("shared", "stage", "world"),
+    [
+        (True, 3, 2),
+        (False, 2, 1),
+        *(pytest.param(True, stage, world, marks=pytest.mark.cluster) for stage, world in ((0, 2), (2, 3))),
+    ],
+)
 def test_adapters_resume_on_the_ranks_that_saved_them_and_on_others(
     run_spec: RunSpec, server: ForkServer, shared: bool, stage: int, world: int
 ) -> None:

@@ -34,7 +34,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("stage", "precision"), [(0, "fp32"), (2, "fp32"), (3, "fp32"), (1, "bf16")])
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [(3, "fp32"), (1, "bf16"), *(pytest.param(stage, "fp32", marks=pytest.mark.cluster) for stage in (0, 2))],
+)
 def test_killed_at_any_step_it_resumes_bit_for_bit(
     server: ForkServer, make_ppo_spec: MakeSpec, tmp_path: Path, stage: int, precision: str
 ) -> None:
