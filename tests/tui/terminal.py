@@ -17,7 +17,9 @@ class Terminal:
         assert shutil.which("tmux"), "this test needs tmux: apt install tmux"
         self.tmux = ["tmux", "-L", f"plumbline-test-{os.getpid()}", "-f", os.devnull]
         self.environment = {
-            name: value for name, value in os.environ.items() if name not in ("TMUX", "NO_COLOR", "ENGINE_DB")
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("TMUX", "NO_COLOR", "ENGINE_DB", "COLUMNS", "LINES")  # the last two tell of another one
         } | {"LC_ALL": "C.UTF-8", "TERM": "screen-256color"}
         self.folder, self.size = folder, ["-x", str(columns), "-y", str(lines)]
 

@@ -24,7 +24,7 @@ from tui.showcase.opening import DATABASE
 STORED = Path(__file__).parent / "stored"
 MODES = {"120x40": (120, 40), "80x24": (80, 24), "no-color": (120, 40)}
 WHOLE = "120x40"  # has every stop of the tour; the others one for each screen
-STILL = 4.0  # seconds without a change after which a screen is taken for what it is
+STILL = 20.0  # seconds without a change after which a screen is taken for what it is
 _NOW = 1_780_000_000.0  # a Thursday in May 2026
 _RECIPE = """\
 # What it is for: a model of two layers, in a minute.
