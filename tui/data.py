@@ -6,7 +6,9 @@ the app; the app then calls `reload()` of the screen that is shown (see `Follows
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from engine.store.experiment import Experiment
 
 _POLL = 0.07  # seconds between looks at the version: one pragma, no table is read
+_IDLE_POLL = 0.3  # when nothing has changed for a while
+_IDLE_AFTER = 5.0  # seconds without a change
 _LOOK_FOR_DISPATCHER = 1.0  # seconds
 _PAUSE = 2.0  # seconds after a failed look
 TAIL = 24  # points behind a sparkline
@@ -107,15 +111,16 @@ class StoreWatcher:
             return None
 
     def _follow(self, store: Store) -> None:
-        version, looks, every = store.data_version(), 0, round(_LOOK_FOR_DISPATCHER / _POLL)
+        version, changed_at, looked_at = store.data_version(), time.monotonic(), -math.inf
         while not self._stopped.is_set():
-            if looks % every == 0:
+            now = time.monotonic()
+            if now - looked_at >= _LOOK_FOR_DISPATCHER:
+                looked_at = now
                 self._app.post_message(DispatcherSeen(_dispatcher_pid(self._path)))
-            looks += 1
-            self._stopped.wait(_POLL)
+            self._stopped.wait(_POLL if now - changed_at < _IDLE_AFTER else _IDLE_POLL)
             newest = store.data_version()
             if newest != version:
-                version = newest
+                version, changed_at = newest, time.monotonic()
                 self._app.post_message(StoreChanged())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 _SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -35,6 +36,12 @@ def short(value: float, digits: int = 3) -> str:
 def exact(value: float) -> str:
     """Return the value with seven significant digits: all that a float32 holds."""
     return f"{value:.7g}" if math.isfinite(value) else str(value)
+
+
+def since(seconds: float) -> str:
+    """Return in its largest unit how long ago something was, e.g. "9 s", "4m", "3h", "2d": it seldom changes."""
+    told = duration(seconds)
+    return told if told.endswith(" s") or told == "–" else re.split(r"(?<=[mhd])", told, maxsplit=1)[0]
 
 
 def duration(seconds: float) -> str:

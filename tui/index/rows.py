@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from engine.telemetry.numbers import duration, short
+from engine.telemetry.numbers import duration, short, since
 from tui.index.facts import IndexFacts
 from tui.text.safe import visible
 from tui.theme import glyph
@@ -78,4 +78,4 @@ def _size(size: int | None) -> str:
 
 def _age(facts: IndexFacts, now: float) -> str:
     experiment = facts.experiment
-    return duration(now - (experiment.ended_at or experiment.heard_at or experiment.created_at))
+    return since(now - (experiment.ended_at or experiment.heard_at or experiment.created_at))

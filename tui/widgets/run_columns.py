@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from engine.store.filtering.keys import LAST, SPEC
 from engine.telemetry.metrics import HEADLINE
-from engine.telemetry.numbers import duration, short
+from engine.telemetry.numbers import duration, short, since
 from tui.canvas.charset import ASCII, current
 from tui.canvas.spark import sparkline
 from tui.text.cells import align
@@ -237,4 +237,4 @@ def _written(value: Any) -> str:
 
 def age(experiment: Experiment, now: float) -> str:
     """Return how long ago the newest thing is that is known of it: its end, its last sign of life, its creation."""
-    return duration(now - (experiment.ended_at or experiment.heard_at or experiment.created_at))
+    return since(now - (experiment.ended_at or experiment.heard_at or experiment.created_at))

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from engine.telemetry.numbers import duration, short
+from engine.telemetry.numbers import duration, short, since
 from engine.telemetry.states import Desired, State
 from tui.canvas.charset import Charset, current
 from tui.run.facts import RunFacts
@@ -94,7 +94,7 @@ def _phases(facts: RunFacts) -> list[Part]:
 def _age(facts: RunFacts, now: float) -> Part:
     experiment = facts.experiment
     if experiment.ended_at is not None and experiment.state.ended:
-        return Part(6, "quiet", f"ended {duration(now - experiment.ended_at)} ago")
+        return Part(6, "quiet", f"ended {since(now - experiment.ended_at)} ago")
     if experiment.heard_at is None:
         return Part(6, "quiet", "no data yet")
     age = now - experiment.heard_at

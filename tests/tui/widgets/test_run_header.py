@@ -52,7 +52,7 @@ def test_the_header_tells_state_place_pace_checkpoint_and_age(facts: RunFacts) -
     assert eta_seconds(facts) == 116
     assert words(changed(facts, desired=Desired.STOP), heard)[0] == "● running, stopping"
     ended = changed(facts, state=State.STOPPED, desired=Desired.STOP, started_at=heard - 60, ended_at=heard)
-    assert words(ended, heard + 7200) == ["■ stopped", "step 42/100", "42%", "took 1m00", "⚑ 40", "ended 2h00 ago"]
+    assert words(ended, heard + 7200) == ["■ stopped", "step 42/100", "42%", "took 1m00", "⚑ 40", "ended 2h ago"]
     queued = changed(
         facts, state=State.QUEUED, step=0, total_steps=None, heard_at=None, created_at=heard - 61, events=()
     )
