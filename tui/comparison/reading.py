@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.store.samples import Sample
 
 _TOKENS = "tokens"  # places steps on the axis of tokens
-_MOST_POINTS = 4_000_000  # of all runs, at 8 bytes; of more, only those are kept that are looked at
+_MOST_POINTS = 6_000_000  # of all runs, at 8 bytes; of more, only those are kept that are looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
