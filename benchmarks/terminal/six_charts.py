@@ -2,8 +2,8 @@
 
 python -m terminal.six_charts DATABASE ID RESULTS      in a terminal; writes JSON {points: [CPU seconds, …]}
 
-A redraw is all that the screen does with what was read (header, titles, charts, panes, status line), to the last byte
-that goes to the terminal. What is read, and how long that takes, is another thread's.
+A redraw is all that is done with points once they are out of the database: they join their series, and the screen
+shows what it knows (header, titles, charts, panes, status line), to the last byte that goes to the terminal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.store.point_arrays import PointArrays, fresh
 from tui.app import PlumblineApp
-from tui.run.curves import Curve, Curves
+from tui.run.tracks import Tracks
 from tui.screens.run import RunScreen
 
 SIZES = (1_000, 10_000, 100_000)
@@ -31,18 +32,24 @@ async def measure(app: PlumblineApp, results: Path) -> None:
         await asyncio.sleep(0.1)
     await asyncio.sleep(1.0)  # what comes after the first frame is not a redraw
     facts, noise, found = screen.facts, np.random.default_rng(0), {}
+    whole = dict(fresh(app.store, screen.experiment_id, {}))
     for points in SIZES:
-        known = {name: _first(curve, points) for name, curve in facts.curves.series.items()}
+        tracks = Tracks()
+        for name, series in whole.items():
+            tracks.extend(name, _part(series, slice(points)))
+        newest = {name: _part(series, slice(points - 1, points)) for name, series in whole.items()}
         for turn in range(REPEATS + 1):
             began = time.process_time()
-            screen._show(grown := replace(facts, curves=Curves(known)))
+            newest = {name: _next(last, noise) for name, last in newest.items()}
+            for name, point in newest.items():
+                tracks.extend(name, point)
+            screen._show(grown := replace(facts, curves=tracks.curves()))
             if screen._charts_behind:  # a redraw that the line to the terminal would have made wait
                 screen._draw(grown)
             await _painted(screen)
             assert screen._charts.curves is grown.curves
             if turn:  # the first one puts other curves into place
                 found.setdefault(points, []).append(time.process_time() - began)
-            known = {name: _grown(curve, noise) for name, curve in known.items()}
     results.write_text(json.dumps(found), encoding="utf-8")
     app.exit()
 
@@ -54,13 +61,13 @@ async def _painted(screen: RunScreen) -> None:
     await asyncio.sleep(0.05)  # for the thread that writes to the terminal
 
 
-def _first(curve: Curve, points: int) -> Curve:
-    return Curve(*(part[:points] for part in (curve.attempt, curve.step, curve.time, curve.value)))
+def _part(series: PointArrays, chosen: slice) -> PointArrays:
+    return PointArrays(series.attempt[chosen], series.step[chosen], series.time[chosen], series.value[chosen])
 
 
-def _grown(curve: Curve, noise: np.random.Generator) -> Curve:
-    step, value = int(curve.step[-1]) + 1, float(curve.value[-1] + noise.normal(0, 0.1))
-    return curve + Curve.of([1], [step], [float(curve.time[-1]) + 1], [value])
+def _next(last: PointArrays, noise: np.random.Generator) -> PointArrays:
+    value = last.value + noise.normal(0, 0.1)
+    return PointArrays(last.attempt, last.step + 1, last.time + 1, value)
 
 
 def main() -> None:

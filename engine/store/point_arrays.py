@@ -71,6 +71,38 @@ def fresh(
                     yield name, points
 
 
+def between(store: Store, identity: str, ranges: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, PointArrays]]:
+    """Yield the points of some series, from a step to another one, both included. Exhaust it, or close it.
+
+    Args:
+        store: where.
+        identity: the experiment.
+        ranges: first and last step, by series.
+
+    Raises:
+        NotFound: if there is no such experiment.
+    """
+    with store.read() as connection:
+        require(connection, identity)
+        kept = lineage(connection, identity)
+        for name, (first, last) in ranges.items():
+            series_id = connection.exec_driver_sql(
+                "SELECT id FROM series WHERE experiment_id = ? AND name = ?", (identity, name)
+            ).scalar()
+            if series_id is not None:
+                yield name, _part(connection, series_id, kept, first, last)
+
+
+def _part(connection: Connection, series_id: int, kept: Lineage, first: int, last: int) -> PointArrays:
+    driver: Any = connection.connection.dbapi_connection
+    parts = []
+    for span in spans(connection, series_id, kept):
+        bounds = series_id, span.attempt, max(span.after, first - 1), min(span.last, last)
+        if bounds[2] < bounds[3]:
+            parts.append((span.attempt, np.fromiter(driver.execute(_ROWS, bounds), _ROW)))
+    return PointArrays.joined(parts)
+
+
 def _points(connection: Connection, series_id: int, kept: Lineage, after: tuple[int, int] | None) -> PointArrays:
     # The driver's own rows: four times as fast as those of SQLAlchemy, and there may be a hundred thousand.
     driver: Any = connection.connection.dbapi_connection

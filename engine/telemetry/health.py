@@ -11,6 +11,12 @@ from engine.telemetry.health_observed import Observed, Verdict
 from engine.telemetry.health_ranks import RANK_RULES
 from engine.telemetry.records import Level
 
+LOOKED_AT = frozenset(
+    {
+        *("kl", "score", "response_length", "hallucinated", "entropy", "abstained"),
+        *("loss", "eval_loss", "grad_norm", "overflow"),
+    }
+)  # series of which a rule looks at more than the newest point
 _WORST_FIRST = (Level.ERROR, Level.WARNING, Level.INFO)
 
 

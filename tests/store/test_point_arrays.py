@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.store import attempts, experiments, facts, series
 from engine.store.database import Store
-from engine.store.point_arrays import PointArrays, fresh
+from engine.store.point_arrays import PointArrays, between, fresh
 from engine.telemetry.reader import Chunk
 from engine.telemetry.records import METRICS_FILE, MetricsRecord, Record, StartRecord
 from engine.telemetry.states import State
@@ -76,3 +76,15 @@ def test_what_is_fresh_is_what_comes_after_in_the_lineage(tmp_path: Path) -> Non
         run.agrees(known)
     assert set(dict(fresh(run.store, run.identity, {}, {"loss"}))) == {"loss"}
     run.store.close()
+
+
+def test_a_part_is_what_stands_between_two_steps_of_what_counts(tmp_path: Path) -> None:
+    written = Written(tmp_path)
+    written.log(written.launch(0), range(1, 31), loss=1.0)
+    written.log(written.launch(20), range(21, 41), loss=2.0)
+    ranges = {"loss": (15, 25), "at": (1, 3), "none": (0, 9)}
+    found = dict(between(written.store, written.identity, ranges))
+    assert found.keys() == {"loss", "at"} and found["at"].value.tolist() == [1, 2, 3]
+    assert found["loss"].step.tolist() == list(range(15, 26)) and found["loss"].attempt.tolist() == [1] * 6 + [2] * 5
+    assert found["loss"].value.tolist() == [1.0] * 6 + [2.0] * 5
+    assert dict(between(written.store, written.identity, {"loss": (50, 60)}))["loss"].step.size == 0

@@ -31,7 +31,7 @@ from tui.comparison.pair_rows import pair_rows
 from tui.comparison.reading import ComparedRun, ComparisonReader
 from tui.comparison.voting import chosen_side
 from tui.run.curves import Curves
-from tui.run.panels import View
+from tui.run.view import View
 
 PROMPT = "Ono was born in Arvik.\nOno plays the flute.\nWhere was Ono born?"
 
@@ -225,20 +225,6 @@ def test_curves_of_several_runs_share_a_chart_each_in_its_own_colour(world: Worl
     assert all(line.x.size == 0 for line in unread.lines) and unread.empty == "reading…"
     world.train(ids[0], range(40, 60))
     assert reader.read({"loss"})[0].curves.series["loss"].step.size == 59
-
-
-def test_of_many_points_only_those_are_kept_that_are_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = [world.add("one"), world.add("two")]
-    for identity in ids:
-        world.begin(identity)
-        world.train(identity, range(1, 51), kl=1.0, entropy=2.0)
-    monkeypatch.setattr("tui.comparison.reading._MOST_POINTS", 250)
-    reader = ComparisonReader(world.store, ids)
-    for metric in ("loss", "kl", "entropy", "kl", "loss"):
-        assert reader.read({metric})[1].curves.series[metric].step.size == 50
-    assert set(reader.read({"loss"})[0].curves.series) == {"kl", "loss"}, "entropy was wanted longest ago"
-    everything = {"loss", "kl", "entropy"}
-    assert set(reader.read(everything)[0].curves.series) == everything, "what is wanted is there, however much it is"
 
 
 def test_a_path_is_drawn_without_gaps_and_its_mark_goes_to_a_step() -> None:

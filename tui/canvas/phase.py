@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.telemetry.axis import Axis
-from engine.telemetry.smoothing import Floats, smooth
+from engine.telemetry.smoothing import Floats
 from tui.canvas import braille
 from tui.canvas.charset import Charset, current
 from tui.canvas.frame import SERIES_INKS, Frame, Ink, Span, band_ink, line_ink
 from tui.canvas.plot import Line, Plot, draw
 
-_FEW = 20  # points; that many are not smoothed
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """One run. x, y: [n] values at the same steps, in the order of steps, finite. step: [n]."""
+    """One run. x, y: [n] values at the same steps, in the order of steps, finite. step: [n].
+
+    averages: x and y of the line, each [n]; null: it goes through the values.
+    """
 
     letter: str
     x: Floats
     y: Floats
     step: NDArray[np.int64]
     color: int = 0
+    averages: tuple[Floats, Floats] | None = None
 
-    def smoothed(self, weight: float) -> Path:
-        """Return the path of the smoothed values."""
-        if self.x.size <= _FEW:
-            return self
-        return Path(self.letter, smooth(self.x, weight), smooth(self.y, weight), self.step, self.color)
+    @property
+    def line(self) -> Path:
+        """The path of the averages."""
+        return self if self.averages is None else replace(self, x=self.averages[0], y=self.averages[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,6 @@ class PhasePlot:
     paths: Sequence[Path]
     title: Sequence[Span] = ()
     x_name: str = ""
-    smoothing: float = 0.0
     level: float | None = None  # an x that the runs aim at
     at_step: int | None = None  # each path has a mark there
     empty: str = "no points yet"
@@ -58,7 +58,7 @@ def draw_phase(plot: PhasePlot, width: int, height: int, charset: Charset | None
     painter = _Painter(frame, frame.x, frame.y, glyphs)
     if plot.level is not None:
         painter.level(plot.level)
-    lines = [path.smoothed(plot.smoothing) for path in raw]
+    lines = [path.line for path in raw]
     for path in raw:
         painter.cloud(path)
     for path in lines:

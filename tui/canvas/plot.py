@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.telemetry.axis import Axis, Scale, x_axis, y_axis
-from engine.telemetry.smoothing import Floats, smooth
+from engine.telemetry.smoothing import Floats
 from tui.canvas import braille
 from tui.canvas.braille import Polyline
 from tui.canvas.charset import Charset, current
@@ -32,9 +32,10 @@ class Line:
     x: Floats
     y: Floats
     color: int = 0
-    smoothing: float = 0.0  # weight of `smooth`; with it the raw values become a dim band
+    average: Floats | None = None  # [n], the line; with it the values become a dim band behind it
     breaks: braille.Dots | None = None
     joined: bool = False  # also where it is not the first one and has few points
+    fair: braille.Dots | None = None  # [n], those points that were not chosen by their value; null: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class _Visible:
     banded: bool
     joined: bool
     inside: slice  # of the points within the window proper
+    fair: braille.Dots | None  # which of its points were not chosen by their value; null: all
     lost: Floats  # x of the values that are not finite
 
 
@@ -160,29 +162,32 @@ def _visible(line: Line, x: Axis, scale: Scale) -> _Visible:
     finite = np.isfinite(line.y)
     lost = line.x[~finite] if not finite.all() else np.empty(0)
     shown = finite
+    average = line.y if line.average is None else line.average
     if scale is Scale.LOG:
-        positive = finite & (line.y > 0)
+        positive = finite & (line.y > 0) & (average > 0)
         # the axis of a line without any positive value is linear
         shown = positive if positive.any() else finite
-    whole = Polyline(line.x, line.y, line.breaks)
+    whole, fair = Polyline(line.x, line.y, line.breaks), line.fair
     if not shown.all():
         kept = np.flatnonzero(shown)
         breaks = np.diff(kept, prepend=kept[:1]) > 1
         if line.breaks is not None:
             breaks |= np.diff(np.cumsum(line.breaks)[kept], prepend=0) > 0
-        whole = Polyline(line.x[kept], line.y[kept], breaks)
+        whole, average = Polyline(line.x[kept], line.y[kept], breaks), average[kept]
+        fair = None if fair is None else fair[kept]
     first = int(np.searchsorted(whole.x, x.low, side="left"))
     last = int(np.searchsorted(whole.x, x.high, side="right"))
     start = max(0, first - 1)
     part = slice(start, last + 1)
-    smoothed = replace(whole, y=smooth(whole.y, line.smoothing))
+    smoothed = replace(whole, y=average)
     return _Visible(
         color=line.color % SERIES_INKS,
         raw=whole.part(part),
         smoothed=smoothed.part(part),
-        banded=line.smoothing > 0,
+        banded=line.average is not None,
         joined=line.joined or line.color == 0,
         inside=slice(first - start, last - start),
+        fair=None if fair is None else fair[part],
         lost=lost[(lost >= x.low) & (lost <= x.high)],
     )
 
@@ -193,8 +198,9 @@ def _y_extent(visible: Sequence[_Visible], scale: Scale, level: float | None) ->
         values = line.raw.y[line.inside]
         if not values.size:
             continue
-        if scale is Scale.CLIP and values.size > 1 / _CLIP_SHARE:
-            low, high = np.quantile(np.clip(values, -1e300, 1e300), [_CLIP_SHARE, 1 - _CLIP_SHARE]).tolist()
+        fair = values if line.fair is None else values[line.fair[line.inside]]
+        if scale is Scale.CLIP and fair.size > 1 / _CLIP_SHARE:
+            low, high = np.quantile(np.clip(fair, -1e300, 1e300), [_CLIP_SHARE, 1 - _CLIP_SHARE]).tolist()
         else:
             low, high = float(values.min()), float(values.max())
         ends.append((low, high))

@@ -10,6 +10,7 @@ from engine.report.comparing.saying import Script, of_answers, of_samples
 from tui.comparison.answers import Answers, AnswersReader
 from tui.comparison.reading import ComparedRun, ComparisonReader
 from tui.run.curves import Curves
+from tui.run.tracks import Look
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -39,17 +40,18 @@ class ComparedReader:
         self._runs = ComparisonReader(store, ids)
         self._answers = AnswersReader(store)
 
-    def read(self, tab: str, wanted: Collection[str], other: str | None) -> Compared:
+    def read(self, tab: str, wanted: Collection[str], other: str | None, look: Look | None = None) -> Compared:
         """Return what a tab needs.
 
         Args:
             tab: its name.
             wanted: metrics whose points are needed.
             other: id of the run that is held against the baseline.
+            look: what its charts show of their x axis; null: all.
         """
         from engine.store import experiments
 
-        runs = self._runs.read(wanted, samples=tab == "samples")
+        runs = self._runs.read(wanted, look, samples=tab == "samples")
         return Compared(
             runs=runs,
             scripts=self._scripts(runs) if tab == "samples" else None,

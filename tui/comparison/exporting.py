@@ -19,6 +19,8 @@ from tui.screens.menu import Choice
 
 if TYPE_CHECKING:
     from engine.report.tables import Grid
+    from engine.store.database import Store
+    from engine.store.point_arrays import PointArrays
 
 Rows = list[list[object]]
 
@@ -46,17 +48,19 @@ def choices(tab: str, lacking: str | None, hidden: str | None = None) -> list[Ch
     ]
 
 
-def of_curves(style: str, panel: Sequence[str], overlay: Overlay, title: str) -> str:
-    """Return the points of the runs in one chart, or in several, as the series METRIC of RUN."""
+def of_curves(style: str, panel: Sequence[str], overlay: Overlay, title: str, store: Store) -> str:
+    """Return all points of the runs in one chart, or in several, as the series METRIC of RUN."""
     from engine.report.curve_files import as_csv, as_json, as_svg
+    from engine.store.point_arrays import fresh
 
-    series = {}
-    for name in panel:
-        metric, run = overlay.meant(name)
-        series[f"{metric} {run.letter} {run.id}"] = overlay.series[name]
+    series: dict[str, PointArrays] = {}
+    meant = [overlay.meant(name) for name in panel]
+    for run in dict.fromkeys(run for _, run in meant):
+        metrics = [metric for metric, one in meant if one is run]
+        found = dict(fresh(store, run.id, {}, metrics))
+        series |= {f"{metric} {run.letter} {run.id}": found[metric] for metric in metrics if metric in found}
     if style == "svg":
-        drawn = {name: curve for name, curve in series.items() if curve.step.size}
-        return as_svg(list(drawn), drawn, (), title)
+        return as_svg(list(series), series, (), title)
     return as_csv(series) if style == "csv" else as_json(series)
 
 

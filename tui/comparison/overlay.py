@@ -14,10 +14,11 @@ from engine.telemetry.numbers import duration, exact, short
 from engine.telemetry.smoothing import Floats
 from tui.canvas.charset import current
 from tui.canvas.frame import Ink, Span, line_ink
-from tui.canvas.plot import Line, Plot, nearest_index
+from tui.canvas.plot import Plot, nearest_index
 from tui.comparison.reading import ComparedRun
-from tui.run.curves import Curve, Curves, XMode
-from tui.run.panels import View, across
+from tui.run.curves import NO_POINTS, Curve, Curves, XMode
+from tui.run.panels import across, line
+from tui.run.view import View
 
 _BETWEEN = " of "  # metric and letter: no metric has a space in its name
 _FEW, _FEW_MEANS = 20, 100  # points that are not smoothed; of figures on held-out rows
@@ -39,6 +40,12 @@ class Overlay(Curves):
         metric, run = self.meant(name)
         return run.curves.x(metric, mode) if metric in run.curves.series else np.empty(0)
 
+    def seen(self, name: str, mode: XMode, window: tuple[float, float] | None) -> tuple[Floats, Curve]:
+        """Return x and points of a series for a part of the x axis."""
+        metric, run = self.meant(name)
+        there = metric in run.curves.series
+        return run.curves.seen(metric, mode, window) if there else (np.empty(0), NO_POINTS)
+
     def x_of_steps(self, steps: Sequence[float], mode: XMode) -> list[float]:
         """Return nothing: the marks of several runs in one chart would hide each other."""
         return []
@@ -49,12 +56,11 @@ class Overlay(Curves):
         return metric, next(run for run in self.runs if run.letter == letter)
 
 
-_NONE = Curve.of([], [], [], [])
-
-
 def overlaid(runs: Sequence[ComparedRun]) -> Overlay:
     """Return the curves of these runs together; those that were not read have no points."""
-    series = {f"{name}{_BETWEEN}{run.letter}": run.curves.series.get(name, _NONE) for run in runs for name in run.names}
+    series = {
+        f"{name}{_BETWEEN}{run.letter}": run.curves.series.get(name, NO_POINTS) for run in runs for name in run.names
+    }
     return Overlay(series, runs=tuple(runs))
 
 
@@ -81,14 +87,14 @@ def overlay_plot(panel: Panel, overlay: Overlay, view: View, scale: Scale, top: 
     lines = []
     for name in panel:
         metric, run = overlay.meant(name)
-        curve = overlay.series[name]
-        few = curve.step.size < (_FEW_MEANS if metric.startswith("eval_") else _FEW)
-        smoothing = 0.0 if few or metric in EXACT or run.experiment.kind == "eval" else view.smoothing
-        breaks = overlay.breaks(name, view.mode)
-        lines.append(Line(name, overlay.x(name, view.mode), curve.value, run.place, smoothing, breaks, joined=True))
+        x, curve = overlay.seen(name, view.mode, view.window)
+        few = overlay.series[name].count < (_FEW_MEANS if metric.startswith("eval_") else _FEW)
+        weight = 0.0 if few or metric in EXACT or run.experiment.kind == "eval" else view.smoothing
+        breaks = overlay.breaks(curve, view.mode)
+        lines.append(line(name, x, curve, color=run.place, weight=weight, breaks=breaks, joined=True))
     return Plot(
         lines=sorted(lines, key=lambda line: (line.color == top, line.color == 0)),
-        title=_title(panel, overlay, view, lines),
+        title=_title(panel, overlay, view),
         aside=[(scale.value if scale is not Scale.LINEAR else "zoom" if view.window else "", Ink.ASIDE)],
         scale=scale,
         x_name=view.mode,
@@ -112,7 +118,7 @@ def readings(panel: Panel, overlay: Overlay, view: View) -> dict[str, Reading]:
     found = {}
     for name in panel:
         _, run = overlay.meant(name)
-        curve, x = overlay.series[name], overlay.x(name, view.mode)
+        x, curve = overlay.seen(name, view.mode, view.window)
         at = x.size - 1 if view.crosshair is None else nearest_index(x, view.crosshair)
         there = at is not None and at >= 0
         found[run.letter] = (
@@ -128,13 +134,13 @@ def number(metric: str, value: float, *, whole: bool = False) -> str:
     return duration(value) if unit_of(metric) == "s" and value >= 60 else short(value)
 
 
-def _title(panel: Panel, overlay: Overlay, view: View, lines: Sequence[Line]) -> list[Span]:
+def _title(panel: Panel, overlay: Overlay, view: View) -> list[Span]:
     metric = metric_of(panel)
     spans: list[Span] = [(metric, Ink.NAME)]
-    told = readings(panel, overlay, view)
-    for line, (letter, reading) in zip(lines, told.items(), strict=True):
+    colors = {run.letter: run.place for run in overlay.runs}
+    for letter, reading in readings(panel, overlay, view).items():
         if reading.value is None:
             continue
-        ink = line_ink(line.color) if np.isfinite(reading.value) else Ink.NOTICE
-        spans.append((f"  {current().markers[line.color]}{letter} {number(metric, reading.value)}", ink))
+        ink = line_ink(colors[letter]) if np.isfinite(reading.value) else Ink.NOTICE
+        spans.append((f"  {current().markers[colors[letter]]}{letter} {number(metric, reading.value)}", ink))
     return spans

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import NotFound, PlumblineError
 from tui.marks import LETTERS
 from tui.run.curves import Curves
-from tui.run.growing import Growing
+from tui.run.tracks import Look, Tracks
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from engine.store.samples import Sample
 
 _TOKENS = "tokens"  # places steps on the axis of tokens
-_MOST_POINTS = 6_000_000  # of all runs, at 8 bytes; of more, only those are kept that are looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +47,7 @@ class _Known:
     """What was read of one run before."""
 
     lineage: tuple[tuple[int, int | None], ...] = ()
-    series: Growing = field(default_factory=Growing)
+    tracks: Tracks = field(default_factory=Tracks)
     spec_hash: str = ""
     spec: Mapping[str, Any] | None = None
     kl_target: float | None = None
@@ -62,25 +61,24 @@ class ComparisonReader:
     def __init__(self, store: Store, ids: Sequence[str]) -> None:
         self._store, self.ids = store, tuple(ids)
         self._known = {identity: _Known() for identity in ids}
-        self._wanted: dict[str, None] = {}  # names of series, those that were wanted last at the end
 
-    def read(self, wanted: Collection[str], *, samples: bool = False) -> list[ComparedRun]:
+    def read(self, wanted: Collection[str], look: Look | None = None, *, samples: bool = False) -> list[ComparedRun]:
         """Return what is known now of the runs that are there.
 
         Args:
             wanted: names of the series whose points are needed.
+            look: what the charts show of their x axis; null: all.
             samples: whether the samples are.
         """
         runs: list[ComparedRun] = []
         for identity in self.ids:
             try:
-                runs.append(self._run(len(runs), identity, wanted, samples))
+                runs.append(self._run(len(runs), identity, wanted, look, samples))
             except NotFound:
                 continue
-        self._forget({*wanted, _TOKENS})
         return runs
 
-    def _run(self, place: int, identity: str, wanted: Collection[str], samples: bool) -> ComparedRun:
+    def _run(self, place: int, identity: str, wanted: Collection[str], look: Look | None, samples: bool) -> ComparedRun:
         from engine.store import experiments
 
         known = self._known[identity]
@@ -88,13 +86,16 @@ class ComparisonReader:
         if experiment.spec_hash != known.spec_hash:
             self._read_spec(known, experiment)
         self._read_series(known, identity, {*wanted, _TOKENS})
+        curves = known.tracks.curves()
+        if known.tracks.look(self._store, identity, curves, look):
+            curves = known.tracks.curves()
         if samples:
             self._read_samples(known, experiment)
         return ComparedRun(
             place=place,
             experiment=experiment,
             names=tuple(experiment.last),
-            curves=Curves(known.series.curves()),
+            curves=curves,
             spec=known.spec,
             kl_target=known.kl_target,
             samples=known.samples,
@@ -124,23 +125,9 @@ class ComparisonReader:
         lineage = tuple((attempt.number, attempt.resumed_step) for attempt in found)
         if lineage != known.lineage:
             # a new attempt supersedes points of earlier ones
-            known.series, known.lineage = Growing(), lineage
-        for name, points in fresh(self._store, identity, known.series.ends, wanted):
-            known.series.extend(name, points)
-
-    def _forget(self, wanted: Collection[str]) -> None:
-        """Drop the series that were wanted longest ago, as far as there are too many points."""
-        for name in wanted:
-            self._wanted[name] = self._wanted.pop(name, None)  # to the end: the newest
-        sizes = [known.series.sizes() for known in self._known.values()]
-        points = sum(sum(of_run.values()) for of_run in sizes)
-        for name in [name for name in self._wanted if name not in wanted]:
-            if points <= _MOST_POINTS:
-                break
-            points -= sum(of_run.get(name, 0) for of_run in sizes)
-            del self._wanted[name]
-            for known in self._known.values():
-                known.series.drop(name)
+            known.tracks, known.lineage = Tracks(), lineage
+        for name, points in fresh(self._store, identity, known.tracks.ends, wanted):
+            known.tracks.extend(name, points)
 
     def _read_samples(self, known: _Known, experiment: Experiment) -> None:
         from engine.store.samples import list_samples

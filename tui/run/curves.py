@@ -10,7 +10,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.telemetry.smoothing import Floats
+from engine.telemetry.smoothing import WEIGHTS, Floats, smooth
+from engine.telemetry.thinning import Kept, Thinned
+
+_FINE = 1_000  # points: with so many in sight no screen would show more
+_AS_CLOSE = 0.9  # of what was read is not looked at any closer
 
 Integers = NDArray[np.int64]
 
@@ -27,31 +31,65 @@ class XMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One series: [n] points in the order of attempt and step."""
+    """One series: [n] points in the order of attempt and step; of a long one, those that are kept of it."""
 
     attempt: Integers
     step: Integers
     time: Floats  # seconds since the epoch, UTC
     value: Floats
+    count: int  # points that it has in all
+    head: int = 0  # of the points here that stand for more than themselves; they come first
+    averages: Floats | None = None  # [weights, n], of `smoothing.WEIGHTS`; null: to be worked out of the points here
+    fair: NDArray[np.bool_] | None = None  # [n], those that were not chosen by their value; null: all
 
     @classmethod
     def of(cls, attempt: list[int], step: list[int], time: list[float], value: list[float]) -> Self:
         """Make one of equally long lists."""
-        return cls(np.array(attempt, np.int64), np.array(step, np.int64), np.array(time, float), np.array(value, float))
+        arrays = np.array(attempt, np.int64), np.array(step, np.int64), np.array(time, float), np.array(value, float)
+        return cls(*arrays, count=len(step))
 
-    def __add__(self, later: Curve) -> Curve:
-        """Return the points of both, `later` after these."""
-        return Curve(
-            np.concatenate([self.attempt, later.attempt]),
-            np.concatenate([self.step, later.step]),
-            np.concatenate([self.time, later.time]),
-            np.concatenate([self.value, later.value]),
+    @classmethod
+    def of_thinned(cls, series: Thinned) -> Self:
+        """Return what is kept of a series."""
+        kept: Kept = series.kept()
+        fair = kept.place % series.distance == 0 if series.head else None
+        return cls(
+            kept.attempt, kept.step, kept.time, kept.value, series.count, series.head, averages=kept.averages, fair=fair
         )
 
-    @property
-    def last(self) -> tuple[int, int] | None:
-        """(attempt, step) of the last point."""
-        return (int(self.attempt[-1]), int(self.step[-1])) if self.step.size else None
+    def smoothed(self, weight: float) -> Floats:
+        """Return the average at each point, near it where points are left out. weight: 0 or one of `WEIGHTS`. [n]."""
+        if not weight:
+            return self.value
+        return smooth(self.value, weight) if self.averages is None else self.averages[WEIGHTS.index(weight)]
+
+
+    def time_of(self, step: int) -> float | None:
+        """Return when a step was measured, in seconds since the epoch; of one that was left out, about when."""
+        at = int(self.step.searchsorted(step))
+        if at < self.step.size and self.step[at] == step:
+            return float(self.time[at])
+        if not 0 < at < self.head or self.attempt[at - 1] != self.attempt[at]:
+            return None
+        return float(np.interp(step, self.step[at - 1 : at + 1], self.time[at - 1 : at + 1]))
+
+
+NO_POINTS = Curve.of([], [], [], [])
+
+
+@dataclass(frozen=True, slots=True)
+class Closer:
+    """Points of a part of the x axis, closer together than those that are kept of all."""
+
+    mode: XMode
+    low: float  # from this x
+    high: float  # to this one
+    span: float  # of x that it was read for, with something beside it
+    series: Mapping[str, Curve]
+
+    def has(self, name: str, mode: XMode, window: tuple[float, float]) -> bool:
+        """Tell whether all of a window lies in it."""
+        return name in self.series and mode is self.mode and self.low <= window[0] and window[1] <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +98,7 @@ class Curves:
 
     series: Mapping[str, Curve]
     samples_per_step: int | None = None
+    closer: Closer | None = None
     _places: dict[tuple[int, int, int, XMode], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     def modes(self) -> list[XMode]:
@@ -70,13 +109,26 @@ class Curves:
 
     def x(self, name: str, mode: XMode) -> Floats:
         """Return the place of each point of a series on the x axis, ascending. Shape [n]."""
+        return self._x_of(self.series[name], mode)
+
+    def seen(self, name: str, mode: XMode, window: tuple[float, float] | None) -> tuple[Floats, Curve]:
+        """Return x and points of a series for a part of the x axis: those that are closer together, if they are there.
+
+        window: the least and the greatest x in sight; null: all of it.
+        """
         curve = self.series[name]
-        # series that were measured together have these arrays in common, and so their places
-        key = id(curve.attempt), id(curve.step), id(curve.time), mode
-        known = self._places.get(key)
-        if known is None:
-            known = self._places[key] = self._x(curve, mode)
-        return known
+        if self.closer is not None and window is not None and self.closer.has(name, mode, window):
+            curve = self.closer.series[name]
+        return self._x_of(curve, mode), curve
+
+    def is_coarse(self, name: str, mode: XMode, window: tuple[float, float]) -> bool:
+        """Tell whether a screen could show more points of a part of the x axis than are here."""
+        closer = self.closer
+        if closer is not None and closer.has(name, mode, window) and window[1] - window[0] > _AS_CLOSE * closer.span:
+            return False
+        x, curve = self.seen(name, mode, window)
+        first, last = np.searchsorted(x, window[0], side="left"), np.searchsorted(x, window[1], side="right")
+        return bool(first < curve.head and last - first < _FINE)
 
     def x_of_steps(self, steps: Sequence[float], mode: XMode) -> list[float]:
         """Return where steps stand on the x axis; none where nothing was measured."""
@@ -99,9 +151,9 @@ class Curves:
         x = self.x(longest, mode)
         return float(x[after]) if after < x.size else None
 
-    def breaks(self, name: str, mode: XMode) -> NDArray[np.bool_] | None:
-        """Return the points of a series to which no line leads from the one before: after the pause of a restart."""
-        attempt = self.series[name].attempt
+    def breaks(self, curve: Curve, mode: XMode) -> NDArray[np.bool_] | None:
+        """Return the points to which no line leads from the one before: after the pause of a restart."""
+        attempt = curve.attempt
         if mode is not XMode.CLOCK or not attempt.size or attempt[0] == attempt[-1]:
             return None
         breaks: NDArray[np.bool_] = np.diff(attempt, prepend=attempt[:1]) != 0
@@ -118,6 +170,14 @@ class Curves:
         steps, times = np.diff(longest.step[-recent:]), np.diff(longest.time[-recent:])
         same_attempt = (np.diff(longest.attempt[-recent:]) == 0) & (steps > 0)
         return float(np.median(times[same_attempt] / steps[same_attempt])) if same_attempt.any() else None
+
+    def _x_of(self, curve: Curve, mode: XMode) -> Floats:
+        # series that were measured together have these arrays in common, and so their places
+        key = id(curve.attempt), id(curve.step), id(curve.time), mode
+        known = self._places.get(key)
+        if known is None:
+            known = self._places[key] = self._x(curve, mode)
+        return known
 
     def _x(self, curve: Curve, mode: XMode) -> Floats:
         if mode is XMode.TOKENS:

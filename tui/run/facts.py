@@ -12,6 +12,7 @@ from tui.logs.levels import Counted, LevelCounter
 from tui.run.curves import Curves
 from tui.run.growing import Growing
 from tui.run.spec_text import SpecFacts
+from tui.run.tracks import Look, Tracks
 
 if TYPE_CHECKING:
     from engine.store.attempts import Attempt, Contact
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from engine.store.experiment import Experiment
     from engine.store.pedigree import Pedigree
     from engine.store.samples import Sample
-    from engine.telemetry.health_observed import Verdict
+    from engine.telemetry.health_observed import Points, Verdict
 
 _MOST_EVENTS = 2_000  # kept, newest
 _MOST_SAMPLES = 200  # shown, newest
@@ -83,15 +84,15 @@ class RunReader:
     def __init__(self, store: Store, experiment_id: str) -> None:
         self._store, self._id = store, experiment_id
         self._lineage: tuple[tuple[int, int | None], ...] = ()
-        self._series = Growing()
+        self._tracks, self._judged = Tracks(), Growing()  # what is shown, and all points of what health looks at
         self._events: list[Event] = []
         self._aims: tuple[str, float | None, int | None] = ("", None, None)  # hash of the spec, KL, samples a step
         self._counter = LevelCounter()
 
-    def read(self, pane: str = "") -> RunFacts:
+    def read(self, pane: str = "", look: Look | None = None) -> RunFacts:
         """Return what is known now; samples, spec and family only for the pane of that name.
 
-        Raises NotFound after a deletion.
+        look: what the charts show of their x axis; null: all. Raises NotFound after a deletion.
         """
         from engine.store import attempts, events, experiments
         from engine.store import samples as sample_rows
@@ -108,7 +109,9 @@ class RunReader:
         self._read_aims(experiment)
         _, kl_target, samples_per_step = self._aims
         contacts = attempts.contacts(store, experiment_id)
-        curves = Curves(self._series.curves(), samples_per_step)
+        curves = self._tracks.curves(samples_per_step)
+        if self._tracks.look(store, experiment_id, curves, look):
+            curves = self._tracks.curves(samples_per_step)
         logs = log_files(store.runs_dir, experiment_id)
         newest = [path for path in logs if logs and path.parent.parent == logs[0].parent.parent]
         return RunFacts(
@@ -121,7 +124,7 @@ class RunReader:
             logs=logs,
             live=experiments.unfinished(store),
             targets={} if kl_target is None else {"kl": kl_target},
-            verdicts=_judge(experiment, curves, contacts, kl_target),
+            verdicts=_judge(experiment, {**curves.series, **self._judged.curves()}, contacts, kl_target),
             counted=self._counter.count(newest),
             spec=self._read_spec(experiment) if pane == "spec" else None,
             family=pedigree(store, experiment_id) if pane == "lineage" else None,
@@ -156,16 +159,19 @@ class RunReader:
 
     def _read_series(self, lineage: tuple[tuple[int, int | None], ...]) -> None:
         from engine.store.point_arrays import fresh
+        from engine.telemetry.health import LOOKED_AT
 
         if lineage != self._lineage:
             # a new attempt supersedes points of earlier ones as soon as it is known where it resumed
-            self._series, self._lineage = Growing(), lineage
-        for name, points in fresh(self._store, self._id, self._series.ends):
-            self._series.extend(name, points)
+            self._tracks, self._judged, self._lineage = Tracks(), Growing(), lineage
+        for name, points in fresh(self._store, self._id, self._tracks.ends):
+            self._tracks.extend(name, points)
+            if name in LOOKED_AT:
+                self._judged.extend(name, points)
 
 
 def _judge(
-    experiment: Experiment, curves: Curves, contacts: Sequence[Contact], kl_target: float | None
+    experiment: Experiment, series: Mapping[str, Points], contacts: Sequence[Contact], kl_target: float | None
 ) -> Sequence[Verdict]:
     from engine.store.verdicts import all_heard, rank_marks
     from engine.telemetry.health import verdicts
@@ -175,7 +181,7 @@ def _judge(
     now, mine = time.time(), [contact for contact in contacts if contact.attempt == experiment.attempts]
     running = experiment.state is State.RUNNING
     heard, ranks = all_heard(mine, now), rank_marks(mine, now)
-    return verdicts(Observed(experiment.kind, running, curves.series, now, kl_target, heard, ranks))
+    return verdicts(Observed(experiment.kind, running, series, now, kl_target, heard, ranks))
 
 
 def log_files(runs_dir: Path, experiment_id: str) -> list[Path]:

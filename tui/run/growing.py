@@ -1,4 +1,4 @@
-"""Series that only grow, kept in memory: what is new is appended in place, and equal steps are kept once.
+"""Series that only grow, kept whole in memory: what is new is appended in place, and equal steps are kept once.
 
 A run logs most of its metrics together, so that attempt, step and time of their points are the same numbers. Curves
 that were handed out stay as they were: they are views on the beginning of what has grown since.
@@ -99,11 +99,6 @@ class Growing:
             self._series[name] = self._stem(numbers), _Column(np.float64, values)
         self.ends[name] = int(points.attempt[-1]), int(points.step[-1])
 
-    def drop(self, name: str) -> None:
-        """Forget a series, if it is there."""
-        self._series.pop(name, None)
-        self.ends.pop(name, None)
-
     def curves(self) -> dict[str, Curve]:
         """Return all series as they are now. Those that were measured together have the same arrays."""
         views: dict[tuple[int, int], list[NDArray[Any]]] = {}
@@ -113,12 +108,8 @@ class Growing:
             if key not in views:
                 views[key] = stem.views(column.size)
             attempt, step, time = views[key]
-            curves[name] = Curve(attempt, step, time, column.view(column.size))
+            curves[name] = Curve(attempt, step, time, column.view(column.size), count=column.size)
         return curves
-
-    def sizes(self) -> dict[str, int]:
-        """Return how many points each series has."""
-        return {name: column.size for name, (_, column) in self._series.items()}
 
     def _stem(self, numbers: tuple[NDArray[Any], ...]) -> _Stem:
         """Return a stem of these numbers: one that is there, if it begins with them or they go on from all of it."""

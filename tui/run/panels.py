@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.telemetry.axis import Axis, Scale, x_axis
 from engine.telemetry.charts import EXACT, Panel, beside
@@ -18,7 +19,8 @@ from engine.telemetry.smoothing import Floats
 from tui.canvas.charset import current
 from tui.canvas.frame import Ink, Span, line_ink
 from tui.canvas.plot import Line, Mark, Plot, nearest_index
-from tui.run.curves import Curves, XMode
+from tui.run.curves import Curve, Curves, XMode
+from tui.run.view import View
 
 _CHART_WIDTH = 36  # cells; narrower charts stand below each other
 _CHART_HEIGHT = 9
@@ -28,31 +30,6 @@ _ACROSS: dict[XMode, Callable[[float, float, int], Axis]] = {
     XMode.ELAPSED: partial(x_axis, time=True),
     XMode.CLOCK: clock_axis,
 }
-SMOOTHING_STEPS = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What all charts of a screen share."""
-
-    mode: XMode = XMode.STEP
-    smoothing: float = 0.6
-    window: tuple[float, float] | None = None  # null: everything
-    crosshair: float | None = None
-
-    def smoother(self, by: int) -> View:
-        """Return the view `by` notches smoother."""
-        at = SMOOTHING_STEPS.index(self.smoothing) + by
-        return replace(self, smoothing=SMOOTHING_STEPS[min(max(at, 0), len(SMOOTHING_STEPS) - 1)])
-
-    def kept_up(self, before: tuple[float, float] | None, now: tuple[float, float] | None) -> View:
-        """Return the view in which a window that ended at the newest point goes on with it.
-
-        before, now: the least and the greatest x of all points; null: there are none.
-        """
-        if self.window is None or before is None or now is None or self.window[1] < before[1]:
-            return self
-        return replace(self, window=(self.window[0] + now[1] - before[1], now[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +39,6 @@ class Pointed:
     name: str
     step: int
     value: float
-
-
-def extent(places: Sequence[Floats]) -> tuple[float, float] | None:
-    """Return the least and the greatest of the x of some series, each in order; null: there are no points."""
-    ends = [(float(x[0]), float(x[-1])) for x in places if x.size]
-    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
 
 def fitting(width: int, height: int, count: int) -> tuple[int, int]:
@@ -103,19 +74,21 @@ def plot(
         kind: of the experiment.
         empty: said where there is no point.
     """
-    lines = []
-    longest = max((curve.step.size for curve in curves.series.values()), default=0)
+    lines, seen = [], []
+    longest = max((curve.count for curve in curves.series.values()), default=0)
     for color, name in enumerate(panel):
-        x, y = curves.x(name, view.mode), curves.series[name].value
+        x, curve = curves.seen(name, view.mode, view.window)
+        seen.append(curve)
+        size = curves.series[name].count
         # a few evaluations are points, not noise to smooth away; the figures of an evaluation are means already
-        sparse = y.size < _FEW or (y.size < 100 and (color > 0 or 2 * y.size <= longest))
+        sparse = size < _FEW or (size < 100 and (color > 0 or 2 * size <= longest))
         plain = sparse or name in EXACT or kind == "eval"
-        breaks = curves.breaks(name, view.mode)
-        smoothing = 0.0 if plain else view.smoothing
-        lines.append(Line(name, x, y, color, smoothing, breaks, joined=kind == "eval"))
+        weight = 0.0 if plain else view.smoothing
+        breaks = curves.breaks(curve, view.mode)
+        lines.append(line(name, x, curve, color=color, weight=weight, breaks=breaks, joined=kind == "eval"))
     return Plot(
         lines=lines,
-        title=_title(panel, curves, view, lines, target),
+        title=_title(panel, seen, view, lines, target),
         aside=_aside(view, scale),
         marks=_marks(marks, curves, view.mode),
         level=target,
@@ -126,6 +99,14 @@ def plot(
         crosshair=view.crosshair,
         empty=empty,
     )
+
+
+def line(
+    name: str, x: Floats, curve: Curve, *, color: int, weight: float, breaks: NDArray[np.bool_] | None, joined: bool
+) -> Line:
+    """Return the line of a curve. weight: of its smoothing; 0: none."""
+    average = curve.smoothed(weight) if weight else None
+    return Line(name, x, curve.value, color, average, breaks, joined=joined, fair=curve.fair)
 
 
 def _marks(marks: Sequence[tuple[int, str]], curves: Curves, mode: XMode) -> list[Mark]:
@@ -151,15 +132,14 @@ def axis_name(mode: XMode, kind: str, newest: float | None = None) -> str:
     return mode.value
 
 
-def _title(panel: Panel, curves: Curves, view: View, lines: Sequence[Line], target: float | None) -> list[Span]:
+def _title(
+    panel: Panel, curves: Sequence[Curve], view: View, lines: Sequence[Line], target: float | None
+) -> list[Span]:
     """Return each series with its newest value, or with the exact one under the crosshair; and the target."""
     spans: list[Span] = []
     crossed = view.crosshair is not None
     places = [line.x.size - 1 if view.crosshair is None else nearest_index(line.x, view.crosshair) for line in lines]
-    steps = [
-        None if at is None or at < 0 else int(curves.series[line.name].step[at])
-        for line, at in zip(lines, places, strict=True)
-    ]
+    steps = [None if at is None or at < 0 else int(curve.step[at]) for curve, at in zip(curves, places, strict=True)]
     for color, (line, at, step) in enumerate(zip(lines, places, steps, strict=True)):
         marker = f"  {current().markers[color]} " if color else ""
         name = beside(line.name, panel[0]) if color else line.name

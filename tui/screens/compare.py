@@ -26,6 +26,7 @@ from tui.comparison.compared import Compared, ComparedReader
 from tui.comparison.differences import spec_table
 from tui.comparison.finals import final_table
 from tui.pace import Pace
+from tui.run.tracks import Look
 from tui.screens.compare_keys import CompareKeys
 from tui.standing import counts, dispatcher_standing
 from tui.text.changes import entitle
@@ -84,6 +85,7 @@ class CompareScreen(CompareKeys):
         self.compared = Compared()
         self._reader: ComparedReader | None = None
         self._pace = Pace(self, self._begin_read)
+        self._looked: Look | None = None  # what was in sight at the last read
         self._offer: tuple[str, ...] = ()  # the two runs that enter would compare, when too few are marked
         self._tab_chosen = False
         self._top = TopLine("Compare")
@@ -187,13 +189,16 @@ class CompareScreen(CompareKeys):
             return
         runs = self.compared.runs
         other = runs[self._list.other].id if runs else None
-        self._read(self._reader, self.tab, self._pane.wanted, other)
+        self._looked = self.charts.look if self.tab == "curves" else None
+        self._read(self._reader, self.tab, self._pane.wanted, other, self._looked)
 
     @work(thread=True, group="comparison")
-    def _read(self, reader: ComparedReader, tab: str, wanted: frozenset[str], other: str | None) -> None:
+    def _read(
+        self, reader: ComparedReader, tab: str, wanted: frozenset[str], other: str | None, look: Look | None
+    ) -> None:
         began = time.thread_time()
         try:
-            compared = reader.read(tab, wanted, other)
+            compared = reader.read(tab, wanted, other, look)
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
         else:
@@ -251,8 +256,10 @@ class CompareScreen(CompareKeys):
         self._read_the_rest()
 
     def _read_the_rest(self) -> None:
-        """Read the points of charts that came into view."""
-        if self.tab == "curves" and self._reader is not None and self.charts.lacks:
+        """Read the points of charts that came into view, and more of them where the view is closer."""
+        if self.tab != "curves" or self._reader is None:
+            return
+        if self.charts.lacks or (self.charts.is_coarse and self.charts.look != self._looked):
             self._pace.ask(at_once=True)
 
     @on(PaneTold)
@@ -375,7 +382,7 @@ class CompareScreen(CompareKeys):
                 self.status.say(f"Making a page of {', '.join(ids)}…")
                 path = await write_page(self.plumbline.database, ids, Path.cwd())
             else:
-                text = await asyncio.to_thread(pane.written, style)
+                text = await asyncio.to_thread(pane.written, style, self.plumbline.store)
                 path = await asyncio.to_thread(write_new, Path.cwd(), f"{'-'.join(ids)}-{tab}", style, text)
         except PlumblineError as error:
             self.status.say(str(error), "error")

@@ -20,6 +20,7 @@ from tui.pace import Later, Pace
 from tui.run.curves import XMode
 from tui.run.facts import RunFacts, RunReader
 from tui.run.panels import Pointed, axis_name
+from tui.run.tracks import Look
 from tui.screens.following import FollowingScreen
 from tui.standing import counts, dispatcher_standing
 from tui.text.safe import visible
@@ -59,6 +60,7 @@ class RunScreen(FollowingScreen):
         self._reader: RunReader | None = None
         self._pace = Pace(self, self._begin_read, longest_rest=0.3)
         self._charts_later, self._charts_behind = Later(self), False
+        self._looked: Look | None = None  # what was in sight at the last read
         self._problem: str | None = None  # why it cannot be read
         self._top = TopLine("Run")
         self._header = RunHeader()
@@ -94,13 +96,14 @@ class RunScreen(FollowingScreen):
     def _begin_read(self) -> None:
         if self._reader is None:
             self._reader = RunReader(self.plumbline.store, self.experiment_id)
-        self._read(self._reader, self._panes.chosen if self._panes.chosen in READ_FOR else "")
+        self._looked = self._charts.look
+        self._read(self._reader, self._panes.chosen if self._panes.chosen in READ_FOR else "", self._looked)
 
     @work(thread=True, group="facts")
-    def _read(self, reader: RunReader, pane: str) -> None:
+    def _read(self, reader: RunReader, pane: str, look: Look | None) -> None:
         began = time.thread_time()
         try:
-            facts = reader.read(pane)
+            facts = reader.read(pane, look)
         except PlumblineError as error:
             self.post_message(self.Failed(str(error)))
         else:
@@ -198,6 +201,8 @@ class RunScreen(FollowingScreen):
     def _arranged(self) -> None:
         self.set_class(self._charts.maximised is not None, "-maximised")
         self._tell_standing()
+        if self._charts.is_coarse and self._charts.look != self._looked:
+            self._pace.ask(at_once=True)
 
     def action_back(self) -> None:
         """Undo the innermost thing: search, crosshair, zoom, maximised chart, pane; then leave the screen."""
@@ -332,7 +337,7 @@ class RunScreen(FollowingScreen):
                 path = await write_page(self.plumbline.database, [identity], Path.cwd())
             else:
                 path = await asyncio.to_thread(
-                    write_curves, choice, panel, curves, Path.cwd(), identity=identity, marks=marks
+                    write_curves, choice, panel, self.plumbline.store, Path.cwd(), identity=identity, marks=marks
                 )
         except PlumblineError as error:
             self.status.say(str(error), "error")

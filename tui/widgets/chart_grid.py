@@ -16,12 +16,13 @@ from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel, panels
 from engine.telemetry.smoothing import Floats
 from tui.canvas.plot import Plot, nearest_index, next_point
-from tui.run.curves import Curves, XMode
-from tui.run.panels import Pointed, View, axis_name, extent, fitting, plot
+from tui.run.curves import Curve, Curves, XMode
+from tui.run.panels import Pointed, axis_name, fitting, plot
+from tui.run.tracks import Look
+from tui.run.view import View, Window, extent
 from tui.widgets.chart import Chart
 from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
 
-_ZOOM = 2.0
 _AT_ONCE = 4  # charts that are drawn in a row
 
 
@@ -61,7 +62,7 @@ class ChartGrid(Grid):
         self._shape = (1, 1)  # columns, rows of a page
         self._kind = ""
         self._undrawn: list[Chart] = []  # that show what is older than the view
-        self._grabbed: tuple[float, float] | None = None  # the window when the mouse was pressed
+        self._grabbed: Window | None = None  # the window when the mouse was pressed
 
     def show(
         self,
@@ -86,7 +87,7 @@ class ChartGrid(Grid):
         self._panels = self.arranged(kind, curves)
         if self.view.mode not in curves.modes():
             self.view = replace(self.view, mode=XMode.STEP, window=None, crosshair=None)
-        self._keep_up(before)
+        self.view = self.view.kept_up(before, self._extent())
         self._arrange()
 
     def arranged(self, kind: str, curves: Curves) -> list[Panel]:
@@ -124,8 +125,8 @@ class ChartGrid(Grid):
         at, name = self.view.crosshair, self._longest()
         if at is None or name is None:
             return None
-        nearest = nearest_index(self.curves.x(name, self.view.mode), at)
-        curve = self.curves.series[name]
+        x, curve = self._seen(name)
+        nearest = nearest_index(x, at)
         return None if nearest is None else (int(curve.step[nearest]), float(curve.time[nearest]))
 
     @property
@@ -141,8 +142,22 @@ class ChartGrid(Grid):
         if self.chosen is None or at is None:
             return None
         name = self.chosen[0]
-        curve, nearest = self.curves.series[name], nearest_index(self.curves.x(name, self.view.mode), at)
+        x, curve = self._seen(name)
+        nearest = nearest_index(x, at)
         return None if nearest is None else Pointed(name, int(curve.step[nearest]), float(curve.value[nearest]))
+
+    @property
+    def look(self) -> Look | None:
+        """What is shown of the x axis; null: all of it."""
+        if self.view.window is None:
+            return None
+        return Look(self.view.mode, *self.view.window, frozenset(self._names()))
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether there are more points of what is shown than are here."""
+        look = self.look
+        return look is not None and any(self.curves.is_coarse(name, look.mode, look.window) for name in self._names())
 
     @property
     def newest(self) -> float | None:
@@ -178,15 +193,8 @@ class ChartGrid(Grid):
         whole = self._extent()
         if whole is None:
             return
-        low, high = self.view.window or whole
-        span = (high - low) * _ZOOM**-direction
-        if span >= whole[1] - whole[0]:
-            self._change(replace(self.view, window=None), "everything is shown" if direction < 0 else "")
-            return
-        at = next(one for one in (at, self.view.crosshair, high) if one is not None)
-        share = min(1.0, max(0.0, (at - low) / (high - low))) if high > low else 1.0
-        span = max(span, (whole[1] - whole[0]) * 1e-6)
-        self._look_at(at - span * share, span, whole)
+        view = self.view.zoomed(direction, whole, at)
+        self._change(view, "everything is shown" if view.window is None and direction < 0 else "")
 
     def move(self, direction: int) -> None:
         """Move the crosshair to the next point; without one, move a zoomed window by a quarter."""
@@ -197,7 +205,7 @@ class ChartGrid(Grid):
             self._cross(self._next_point(self.view.crosshair, direction))
         elif self.view.window is not None:
             low, high = self.view.window
-            self._look_at(low + direction * (high - low) / 4, high - low, whole)
+            self._change(self.view.looking_at(low + direction * (high - low) / 4, high - low, whole), "")
         else:
             self.post_message(self.Told("Everything is shown: + zooms in, i shows exact values."))
 
@@ -288,7 +296,7 @@ class ChartGrid(Grid):
             self._grabbed = self.view.window
         if self._grabbed is not None:
             low, high = self._grabbed
-            self._look_at(low - message.share * (high - low), high - low, whole)
+            self._change(self.view.looking_at(low - message.share * (high - low), high - low, whole), "")
         elif message.begins:
             self.post_message(self.Told("Everything is shown: the wheel or + zooms in, then the mouse drags."))
 
@@ -296,9 +304,8 @@ class ChartGrid(Grid):
     def _turned(self, message: Chart.Turned) -> None:
         self.zoom(message.direction, message.at)
 
-    def _keep_up(self, before: tuple[float, float] | None) -> None:
-        """Let a window that ended at the newest point go on with it."""
-        self.view = self.view.kept_up(before, self._extent())
+    def _names(self) -> list[str]:
+        return [name for panel in self._page() for name in panel]
 
     def _page(self) -> list[Panel]:
         size = math.prod(self._shape)
@@ -366,29 +373,22 @@ class ChartGrid(Grid):
             self.post_message(self.Told(sentence))
         self.post_message(self.Arranged())
 
-    def _look_at(self, low: float, span: float, whole: tuple[float, float]) -> None:
-        low = min(max(low, whole[0]), whole[1] - span)
-        self._change(replace(self.view, window=(low, low + span)), "")
-
     def _cross(self, at: float) -> None:
-        view = replace(self.view, crosshair=at)
-        if view.window is not None and not view.window[0] <= at <= view.window[1]:
-            span = view.window[1] - view.window[0]
-            low = at if at < view.window[0] else at - span
-            view = replace(view, window=(low, low + span))
-        self._change(view, "")
+        self._change(self.view.crossing(at), "")
 
     def _longest(self) -> str | None:
-        names = [name for panel in self._page() for name in panel]
-        return max(names, key=lambda name: self.curves.series[name].step.size, default=None)
+        return max(self._names(), key=lambda name: self.curves.series[name].count, default=None)
 
     def _reference(self) -> Floats:
         """Return the x of the series with the most points on the page: the crosshair goes from point to point."""
         longest = self._longest()
-        return np.empty(0) if longest is None else self.curves.x(longest, self.view.mode)
+        return np.empty(0) if longest is None else self._seen(longest)[0]
 
-    def _extent(self) -> tuple[float, float] | None:
-        return extent([self.curves.x(name, self.view.mode) for panel in self._page() for name in panel])
+    def _seen(self, name: str) -> tuple[Floats, Curve]:
+        return self.curves.seen(name, self.view.mode, self.view.window)
+
+    def _extent(self) -> Window | None:
+        return extent([self.curves.x(name, self.view.mode) for name in self._names()])
 
     def _next_point(self, at: float, direction: int) -> float:
         x = self._reference()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,6 +17,9 @@ from tui.comparison.compared import Compared
 from tui.comparison.exporting import of_answers
 from tui.text.wrapping import wrapped
 from tui.widgets.compare_pane import ComparePane
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 _NONE = "None of these runs is an evaluation: mark runs of kind eval on the Runs screen."
 
@@ -56,7 +59,7 @@ class CompareAnswers(VerticalScroll, ComparePane):
         """Return that there is no evaluation, where there is none."""
         return None if self.known is not None and self.known.headline is not None else _NONE
 
-    def written(self, style: str) -> str:
+    def written(self, style: str, store: Store) -> str:
         """Return the tables."""
         return of_answers(style, self.known or Answers())
 

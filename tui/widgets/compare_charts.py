@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from textual import on
 
@@ -15,8 +17,12 @@ from tui.comparison.exporting import of_curves
 from tui.comparison.overlay import Overlay, metric_of, overlaid, overlay_panels, overlay_plot, readings
 from tui.comparison.reading import ComparedRun
 from tui.run.curves import Curves
+from tui.run.tracks import Look
 from tui.widgets.chart_grid import ChartGrid
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 
 class CompareCharts(ChartGrid, ComparePane):
@@ -47,6 +53,12 @@ class CompareCharts(ChartGrid, ComparePane):
     def wanted(self) -> frozenset[str]:  # type: ignore[override]
         """The metrics of the page."""
         return frozenset(metric_of(panel) for panel in self._page())
+
+    @property
+    def look(self) -> Look | None:
+        """What is shown of the x axis; null: all of it."""
+        look = super().look
+        return None if look is None else replace(look, names=self.wanted)
 
     @property
     def lacks(self) -> bool:
@@ -84,11 +96,11 @@ class CompareCharts(ChartGrid, ComparePane):
         """Return that there is no chart, where there is none."""
         return None if self.chosen is not None else "There is no chart yet."
 
-    def written(self, style: str) -> str:
+    def written(self, style: str, store: Store) -> str:
         """Return the chosen chart."""
         overlay = self.curves
         assert isinstance(overlay, Overlay) and self.chosen is not None
-        return of_curves(style, self.chosen, overlay, metric_of(self.chosen))
+        return of_curves(style, self.chosen, overlay, metric_of(self.chosen), store)
 
     def take_focus(self) -> None:
         """Give the focus to the first chart."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from tui.comparison.compared import Compared
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 
 class PaneTold(Message):
@@ -43,8 +47,11 @@ class ComparePane:
         """Return what stands in the status line."""
         return []
 
-    def written(self, style: str) -> str:
-        """Return what is shown as the text of a file: csv, json, md or svg. For threads."""
+    def written(self, style: str, store: Store) -> str:
+        """Return what is shown as the text of a file: csv, json, md or svg. For threads.
+
+        store: where points are that are not shown.
+        """
         raise NotImplementedError
 
     def lacking(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tui.canvas.frame import Frame
 from tui.canvas.phase import PhasePlot, draw_phase
@@ -13,10 +13,13 @@ from tui.comparison.exporting import of_curves
 from tui.comparison.overlay import overlaid
 from tui.comparison.phase import NEEDED, phase_plot, phase_steps, phase_values
 from tui.comparison.reading import ComparedRun
-from tui.run.panels import View
+from tui.run.view import View
 from tui.widgets.chart import Chart
 from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
 from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 _STOPS = 100  # of the mark, at most, from end to end
 
@@ -63,11 +66,11 @@ class ComparePhase(Chart, ComparePane):
         """Return that no run has both, where none has."""
         return None if phase_steps(self._runs) else "No run has score and KL."
 
-    def written(self, style: str) -> str:
+    def written(self, style: str, store: Store) -> str:
         """Return both series of each run."""
         overlay = overlaid(self._runs)
         panel = [name for name in overlay.series if overlay.meant(name)[0] in NEEDED]
-        return of_curves(style, panel, overlay, "score against KL")
+        return of_curves(style, panel, overlay, "score against KL", store)
 
     def take_focus(self) -> None:
         """Give the focus to the chart."""

@@ -25,6 +25,7 @@ from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
 from tui.widgets.row_table import RowTable
 
 if TYPE_CHECKING:
+    from engine.store.database import Store
     from engine.store.votes import Side
     from tui.app import PlumblineApp
 
@@ -81,7 +82,7 @@ class CompareSamples(ComparePair, ComparePane):
         """Return that names are hidden, while they are."""
         return "Who wrote what is hidden: h shows it." if self.browser.blind else None
 
-    def written(self, style: str) -> str:
+    def written(self, style: str, store: Store) -> str:
         """Return the pairs that one goes through, with their votes."""
         digests, given = self._digests(), self.votes.given if self.votes is not None else {}
         winners = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -19,6 +20,9 @@ from tui.text.wrapping import wrapped
 from tui.widgets.compare_pane import ComparePane, PaneChanged
 from tui.widgets.compare_rows import CompareRows
 from tui.widgets.row_table import RowTable
+
+if TYPE_CHECKING:
+    from engine.store.database import Store
 
 Make = Callable[[Sequence[ComparedRun], int, int, bool], Table]
 
@@ -73,7 +77,7 @@ class CompareTable(Vertical, ComparePane):
         """Return what is said instead of rows."""
         return None if self.table.rows else self.table.empty
 
-    def written(self, style: str) -> str:
+    def written(self, style: str, store: Store) -> str:
         """Return the values of all rows and runs."""
         return of_table(style, self.table, self._runs, self.id or "key")
 

@@ -12,7 +12,6 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input
 
-from tui.run.curves import Curve
 from tui.run.events import events_lines
 from tui.run.facts import RunFacts
 from tui.run.samples import samples_lines
@@ -172,8 +171,5 @@ class RunPanes(Vertical):
     def _time_of_step(self, step: int) -> float | None:
         """Return when a step was logged, as far as it is known, in seconds since the epoch."""
         series = self._facts.curves.series if self._facts is not None else {}
-        longest: Curve | None = max(series.values(), key=lambda curve: curve.step.size, default=None)
-        if longest is None or not longest.step.size:
-            return None
-        at = int(longest.step.searchsorted(step))
-        return float(longest.time[at]) if at < longest.step.size and longest.step[at] == step else None
+        longest = max(series.values(), key=lambda curve: curve.count, default=None)
+        return None if longest is None else longest.time_of(step)

@@ -31,8 +31,10 @@ GOLDEN = """\
       0            5   step"""
 
 
-def line(values: list[float], **changes: object) -> Line:
-    return Line("loss", np.arange(len(values), dtype=float), np.array(values, dtype=float), **changes)  # type: ignore[arg-type]
+def line(values: list[float], smoothing: float = 0.0, **changes: object) -> Line:
+    y = np.array(values, dtype=float)
+    average = smooth(y, smoothing) if smoothing else None
+    return Line("loss", np.arange(len(values), dtype=float), y, average=average, **changes)  # type: ignore[arg-type]
 
 
 def lit_cells(frame, color: int = 0) -> np.ndarray:
@@ -83,7 +85,7 @@ def test_least_and_greatest_value_of_every_dot_column_are_lit(values, columns, r
 def test_one_spike_among_100_000_points_reaches_its_height(at, sign) -> None:
     values = np.zeros(100_000)
     values[at] = sign
-    frame = draw(Plot([Line("kl", np.arange(100_000.0), values, smoothing=0.99)]), 40, 12)
+    frame = draw(Plot([Line("kl", np.arange(100_000.0), values, average=smooth(values, 0.99))]), 40, 12)
     spike_row = frame.top if sign > 0 else frame.top + frame.rows - 1
     assert (frame.inks[spike_row] >= Ink.LINE).sum() == 1
 

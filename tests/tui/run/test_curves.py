@@ -43,19 +43,6 @@ def test_every_point_has_one_place_and_places_ascend(curves: Curves, mode: XMode
     assert all(np.isfinite(curves.x_of_steps([0, 3, 1000], mode)))
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=6))
-def test_a_curve_put_together_of_pieces_is_the_whole_curve(sizes: list[int]) -> None:
-    whole = curve((1, range(1, 1 + sum(sizes)), 0.0))
-    built, at = curve((1, range(0), 0.0)), 1
-    for size in sizes:
-        built += curve((1, range(at, at + size), at - 1.0))
-        at += size
-    for field in ("attempt", "step", "time", "value"):
-        np.testing.assert_array_equal(getattr(built, field), getattr(whole, field))
-    assert built.last == whole.last
-
-
 def test_elapsed_time_leaves_out_the_pause_between_attempts() -> None:
     curves = Curves({"loss": curve((1, range(1, 11), 1000.0), (2, range(11, 21), 9_000_000.0))})
     assert curves.x("loss", XMode.ELAPSED).tolist() == [*range(10), *range(9, 19)]
