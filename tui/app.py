@@ -23,6 +23,7 @@ from tui import theme
 from tui.actions import table
 from tui.actions.action import Context
 from tui.canvas.charset import ASCII, current
+from tui.collecting import collect_when_quiet
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
 from tui.intents import Intents
 from tui.leaving import farewell, when_left
@@ -146,6 +147,7 @@ class PlumblineApp(App[None]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._watcher.start)
+        collect_when_quiet(self)
 
     def on_unmount(self) -> None:
         self._teller.stop()

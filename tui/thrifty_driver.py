@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
-from textual.events import AppFocus
+from textual.events import AppFocus, InputEvent
 from textual.message import Message
 
 from tui.changed_cells import ChangedCells
 
 
 class ThriftyDriver(LinuxDriver):
-    """See `ChangedCells`. written: bytes that went to the terminal so far."""
+    """See `ChangedCells`. written: bytes that went to the terminal so far; touched_at: when a key or the mouse came."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.written = 0
+        self.touched_at = time.monotonic()  # by its clock
         self._cells = ChangedCells()
         self._drawn_for = self._app.size
         self._doubtful = False  # something else may have written to the terminal
@@ -37,6 +39,8 @@ class ThriftyDriver(LinuxDriver):
         """Hand a message on; whoever comes back to the terminal may have had something else write to it."""
         if isinstance(message, AppFocus):
             self._doubtful = True
+        elif isinstance(message, InputEvent):
+            self.touched_at = time.monotonic()
         super().process_message(message)
 
 

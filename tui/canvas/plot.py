@@ -179,11 +179,11 @@ def _visible(line: Line, x: Axis, scale: Scale) -> _Visible:
     last = int(np.searchsorted(whole.x, x.high, side="right"))
     start = max(0, first - 1)
     part = slice(start, last + 1)
-    smoothed = replace(whole, y=average)
+    raw = whole.part(part)
     return _Visible(
         color=line.color % SERIES_INKS,
-        raw=whole.part(part),
-        smoothed=smoothed.part(part),
+        raw=raw,
+        smoothed=replace(raw, y=average[part]),
         banded=line.average is not None,
         joined=line.joined or line.color == 0,
         inside=slice(first - start, last - start),
@@ -250,17 +250,23 @@ class _Painter:
 
         A few points beside a first line are not joined: a line over the first one would hide it.
         """
+        drawn: list[tuple[_Visible, bool]] = []  # and whether it is its band
         for line in visible:
-            if line.banded:
-                band = self._dots(line.raw)
-                lit = band > 0
-                self.glyphs[lit], self.inks[lit] = self.charset.band[band[lit]], band_ink(line.color)
+            drawn += [(line, True)] if line.banded else []
+            drawn += [(line, False)] if line.joined or not self._is_sparse(line) else []
+        patterns = self._dots([line.raw if is_band else line.smoothed for line, is_band in drawn])
+        joined = {}
+        for (line, is_band), dots in zip(drawn, patterns, strict=True):
+            if is_band:
+                lit = dots > 0
+                self.glyphs[lit], self.inks[lit] = self.charset.band[dots[lit]], band_ink(line.color)
+            else:
+                joined[id(line)] = dots
         together = np.zeros(self.glyphs.shape, np.uint8)
         for line in visible:
-            if line.joined or not self._is_sparse(line):
-                dots = self._dots(line.smoothed)
-                lit = dots > 0
-                together |= dots
+            if id(line) in joined:
+                lit = joined[id(line)] > 0
+                together |= joined[id(line)]
                 self.glyphs[lit], self.inks[lit] = self.charset.line[together[lit]], line_ink(line.color)
             self._markers(line)
 
@@ -314,9 +320,10 @@ class _Painter:
         count: int = line.inside.stop - line.inside.start
         return count <= (2 if line.joined else self.frame.columns)
 
-    def _dots(self, line: Polyline) -> braille.Bytes:
+    def _dots(self, lines: Sequence[Polyline]) -> braille.Bytes:
+        """Return the patterns of lines. [lines, rows, columns]."""
         edges = np.linspace(self.x.low, self.x.high, self.frame.columns * braille.DOTS_ACROSS + 1)
-        low, high = braille.extremes(line, edges, self.y.fraction)
+        low, high = braille.extremes(lines, edges, self.y.fraction)
         return braille.pack(braille.fill(low, high, self.frame.rows))
 
     def _rows(self, heights: Floats) -> list[int]:

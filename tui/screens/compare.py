@@ -253,6 +253,8 @@ class CompareScreen(CompareKeys):
     @on(PaneChanged)
     def _pane_changed(self) -> None:
         self._tell()
+        if self.compared.runs and self.focused is None and self.app.app_focus:
+            self._pane.take_focus()  # it was asked to before it had anything that could
         self._read_the_rest()
 
     def _read_the_rest(self) -> None:
@@ -298,8 +300,9 @@ class CompareScreen(CompareKeys):
         self._pace.ask(at_once=True)
 
     def _arrive(self) -> None:
-        """Show the tab once more, now that its size is known."""
-        self._show()
+        """Give the tab the focus now that its size is known: what has it may depend on that."""
+        if self.tab not in _DRAWN:
+            self._show()
         self._pane.take_focus()
 
     def action_turn(self, by: int) -> None:

@@ -8,14 +8,14 @@ from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseSc
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui.canvas.frame import Frame, changed_spans, runs
 from tui.canvas.plot import Plot, draw
 from tui.widgets.chart_inks import ink_style
+from tui.widgets.kept_style import KeptStyle
 
 
-class Chart(Widget, can_focus=True):
+class Chart(KeptStyle, can_focus=True):
     """One chart of a `Plot`."""
 
     DEFAULT_CSS = """
@@ -70,7 +70,8 @@ class Chart(Widget, can_focus=True):
         self.refresh()
 
     def on_resize(self) -> None:
-        self._draw()
+        if self.frame.glyphs.shape != (self.size.height, self.size.width):  # else it comes back as it was
+            self._draw()
 
     def on_click(self, event: Click) -> None:
         if not self._dragged:

@@ -11,6 +11,7 @@ import numpy as np
 from textual import on
 from textual.containers import Grid
 from textual.message import Message
+from textual.timer import Timer
 
 from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel, panels
@@ -24,6 +25,7 @@ from tui.widgets.chart import Chart
 from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
 
 _AT_ONCE = 4  # charts that are drawn in a row
+_MOMENT = 0.02  # seconds: what else a key changes is on the screen then
 
 
 class ChartGrid(Grid):
@@ -62,6 +64,7 @@ class ChartGrid(Grid):
         self._shape = (1, 1)  # columns, rows of a page
         self._kind = ""
         self._undrawn: list[Chart] = []  # that show what is older than the view
+        self._others: Timer | None = None  # that draws the charts that were not chosen
         self._grabbed: Window | None = None  # the window when the mouse was pressed
 
     def show(
@@ -338,23 +341,26 @@ class ChartGrid(Grid):
         self.post_message(self.Arranged())
 
     def _draw(self) -> None:
+        """Draw all charts as soon as what has come in meanwhile is dealt with: that may change them once more."""
+        if not self._undrawn:
+            self.call_later(self._draw_more)
         self._undrawn = [chart for chart in self.charts if chart.display]
-        self._draw_more(len(self._undrawn))
 
     def _draw_chosen_first(self) -> None:
-        """Draw the chosen chart at once, the others when it is on the screen: a key shows at once what it did."""
-        shown, waits = [chart for chart in self.charts if chart.display], bool(self._undrawn)
+        """Draw the chosen chart at once, the others a moment later: a key shows at once what it did."""
+        shown = [chart for chart in self.charts if chart.display]
         self._undrawn = sorted(shown, key=lambda chart: not chart.has_focus)
-        if waits and shown:
+        if self._undrawn:
             self._draw_one(self._undrawn.pop(0))
-        else:
-            self._draw_more(1)
+        if self._others is not None:
+            self._others.stop()
+        self._others = self.set_timer(_MOMENT, self._draw_more)
 
-    def _draw_more(self, some: int = _AT_ONCE) -> None:
+    def _draw_more(self) -> None:
         """Draw some of the charts that are left: between two such pieces keys are heard."""
-        for chart in self._undrawn[:some]:
+        for chart in self._undrawn[:_AT_ONCE]:
             self._draw_one(chart)
-        del self._undrawn[:some]
+        del self._undrawn[:_AT_ONCE]
         if self._undrawn:
             self.call_after_refresh(self._draw_more)
 

@@ -10,10 +10,9 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.events import Blur, Click, Focus
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from engine.telemetry.states import State
 from tui.canvas.charset import current
@@ -21,6 +20,7 @@ from tui.comparison.reading import ComparedRun
 from tui.text.cells import align
 from tui.text.safe import visible
 from tui.theme import SERIES_COLORS, STATE_COLORS, glyph
+from tui.widgets.kept_style import KeptStyle
 
 _SERIES_RULES = "\n".join(
     f"        .compare-runs--line-{place} {{ color: {color}; text-style: bold; }}"
@@ -35,7 +35,7 @@ _SHOWN = 11  # cells of a value beside a run, where they stand in a row
 Part = tuple[str, str]  # text, ink
 
 
-class CompareRuns(Widget, can_focus=True):
+class CompareRuns(KeptStyle, can_focus=True):
     """A run in one to four lines, as there is room; in a wide and low place all in a row, broken where it ends."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -73,6 +73,7 @@ class CompareRuns(Widget, can_focus=True):
         self._values: Mapping[str, str] = {}
         self._cursor = 0
         self._in_a_row = False
+        self._lines: list[list[Part]] = []  # that tell of the runs, as they were shown last
 
     @property
     def selected(self) -> ComparedRun | None:
@@ -89,7 +90,15 @@ class CompareRuns(Widget, can_focus=True):
         count, before = len(self._runs), (len(self._runs), self._in_a_row, bool(self._values))
         self._runs, self._values, self._in_a_row = runs, values, in_a_row
         self._cursor = min(self._cursor if count else 1, max(0, len(runs) - 1))
-        self.refresh(layout=before != (len(runs), in_a_row, bool(values)))
+        if before != (len(runs), in_a_row, bool(values)):
+            self.refresh(layout=True)
+        lines, self._lines = self._lines, self._told_lines()
+        changed = [y for y, (old, new) in enumerate(zip(lines, self._lines, strict=False)) if old != new]
+        if len(lines) != len(self._lines) or (changed and in_a_row):
+            self.refresh()
+        elif changed:
+            left, top = self.gutter.top_left
+            self.refresh(*(Region(left, top + y, self.content_region.width, 1) for y in changed))
 
     def move(self, by: int) -> None:
         """Move the cursor."""
@@ -125,6 +134,10 @@ class CompareRuns(Widget, can_focus=True):
         return Strip(self._segments(self._parts(self._runs[place], line, width), ground)).adjust_cell_length(
             width, ground
         )
+
+    def _told_lines(self) -> list[list[Part]]:
+        width, lines = self.content_region.width, self._lines_each()
+        return [self._parts(run, line, width) for run in self._runs for line in range(lines)]
 
     @property
     def _told(self) -> int:

@@ -52,6 +52,7 @@ class CompareTable(Vertical, ComparePane):
         self._runs: Sequence[ComparedRun] = ()
         self._first = 0
         self._all = False
+        self._made_of: list[object] = []  # the table that is shown
         self.table = Table()
         self._rows = CompareRows(())
         self._told = Static(id="told", markup=False)
@@ -96,6 +97,10 @@ class CompareTable(Vertical, ComparePane):
     def _again(self) -> None:
         if not self.size.width or not self._runs:
             return
+        made_of = [*(run.experiment for run in self._runs), self.size.width, self._first, self._all]
+        if made_of == self._made_of:
+            return
+        self._made_of = made_of
         self.table = self._make(self._runs, self.size.width - 3, self._first, self._all)
         self.set_class(not self.table.rows, "-nothing")
         self._nothing.update(self.table.empty)

@@ -7,6 +7,8 @@ from textual.binding import Binding
 from textual.events import Blur, Focus
 from textual.scroll_view import ScrollView
 
+from tui.widgets.kept_style import KeptStyle
+
 
 def cursor_bindings(line: str) -> list[Binding]:
     """Return the keys that move the cursor. line: what a line of the table is called."""
@@ -20,7 +22,7 @@ def cursor_bindings(line: str) -> list[Binding]:
     ]
 
 
-class CursorLines(ScrollView, can_focus=True):
+class CursorLines(ScrollView, KeptStyle, can_focus=True):
     """Moves the cursor and keeps it in view; what a line is, and what drawing it costs, is the table's."""
 
     def __init__(self, *, id: str | None = None) -> None:

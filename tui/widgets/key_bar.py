@@ -9,11 +9,11 @@ from rich.segment import Segment
 from textual.binding import Binding
 from textual.events import Click, Resize
 from textual.strip import Strip
-from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.actions import table
 from tui.actions.action import Context, key_name
+from tui.widgets.kept_style import KeptStyle
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -25,7 +25,7 @@ _OF_LINES = ("enter", "tab", "down", "up", "escape")  # what works in a line tha
 _GAP = 2
 
 
-class KeyBar(Widget):
+class KeyBar(KeptStyle):
     """Made of the bindings that are active on its screen, in the order of the table of actions."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-bar--key", "key-bar--text", "key-bar--refused"}

@@ -27,6 +27,7 @@ from tui.logs.levels import Shown, level_of
 from tui.logs.rows import LogRows
 from tui.logs.times import LogTimes, Moment
 from tui.theme import glyph
+from tui.widgets.kept_style import KeptStyle
 
 RANGES = (None, 1, 5, 15, 30, 60)  # minutes, by digit; null: all, from the end
 _POLL_SECONDS = 0.5
@@ -34,7 +35,7 @@ _GUTTER = 2  # cells: how bad a line is
 _CLOCK = 10  # cells
 
 
-class LogView(ScrollView, can_focus=True):
+class LogView(ScrollView, KeptStyle, can_focus=True):
     """Shows a file; everything in it is text, nothing is obeyed."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {

@@ -9,14 +9,14 @@ from rich.segment import Segment
 from textual.events import Click
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui.actions import table
 from tui.canvas.charset import current
 from tui.text.safe import visible
+from tui.widgets.kept_style import KeptStyle
 
 
-class PaneBar(Widget):
+class PaneBar(KeptStyle):
     """The tabs' names, after a prefix, are the ids of actions, which also give the key of each."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane-bar--{part}" for part in ("rule", "key", "tab", "chosen", "note")}

@@ -18,6 +18,7 @@ from textual.strip import Strip
 from tui.cluster.slot_cells import FAULT, FOREIGN, FREE, INKS, OLD, UNKNOWN, GridCell, GridNode
 from tui.text.cells import align
 from tui.theme import SERIES_COLORS
+from tui.widgets.kept_style import KeptStyle
 
 _LONG, _SHORT = 5, 2  # cells of a slot: with its number, or with its bar alone
 _LONGEST_HOST, _LEAST_NOTE = 18, 14
@@ -36,7 +37,7 @@ _INKS = {
 _INK_RULES = "\n".join(f"        .slot-grid--{ink} {{ color: {color}; }}" for ink, color in _INKS.items())
 
 
-class SlotGrid(ScrollView, can_focus=True):
+class SlotGrid(ScrollView, KeptStyle, can_focus=True):
     """One line a node, more where it has more slots than fit."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {

@@ -9,16 +9,16 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.events import Click
 from textual.strip import Strip
-from textual.widget import Widget
 
 from tui.places import PLACES
+from tui.widgets.kept_style import KeptStyle
 
 _WIDE = 110  # columns that have room for the names of all places
 _ROOMY = 70  # columns that have room for the name of the program
 Part = tuple[str, str, str]  # ink, text, what of it stays where room is short
 
 
-class TopLine(Widget):
+class TopLine(KeptStyle):
     """Program and screen at the left, parts at the right; where room is short their words give way."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {

@@ -73,7 +73,10 @@ def test_least_and_greatest_value_of_every_dot_column_are_lit(values, columns, r
     x = np.arange(len(values), dtype=float)
     axis = y_axis(y.min(), y.max(), Scale.LINEAR, 4)
     edges = np.linspace(0, len(values) - 1, 2 * columns + 1)
-    dots = braille.fill(*braille.extremes(braille.Polyline(x, y), edges, axis.fraction), rows)
+    line, other = braille.Polyline(x, y), braille.Polyline(x[:1] + 0.5, y[:1])
+    low, high = braille.extremes([line, other, line], edges, axis.fraction)
+    dots = braille.fill(low[0], high[0], rows)
+    assert np.array_equal(low[0], low[2], equal_nan=True) and np.isfinite(low[1]).sum() == 1
     column_of = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, 2 * columns - 1)
     dot_rows = braille.rows_of(axis.fraction(y), 4 * rows)
     assert dots[dot_rows, column_of].all()

@@ -1,0 +1,67 @@
+"""When garbage is collected: while nobody waits for the screen.
+
+A full collection goes through all objects there are, a tenth of a second of the program's only interpreter; by default
+it comes when so many were made, which is when somebody presses keys.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+from textual.app import App
+
+from tui.thrifty_driver import ThriftyDriver
+
+_EVERY = 1.0  # seconds
+_YOUNG = (2_000, 20)  # objects until the youngest are looked through, and such rounds until the second generation is
+_NEVER = 1_000_000  # rounds until all are, unasked
+_QUIET = 1.5  # seconds since a key
+_LONGEST = 60.0  # seconds between full collections, however many keys come
+_ROUNDS = 4  # of the second generation since then: fewer have made no garbage to speak of
+
+
+class Collector:
+    """Collects when it is asked, if it is time to. For the thread that has the screen."""
+
+    def __init__(self, touched_at: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        """touched_at: when a person last pressed a key or moved the mouse. clock: seconds."""
+        self._touched_at, self._clock = touched_at, clock
+        self._rounds, self._collected_at, self._is_first = 0, 0.0, True
+
+    def begin(self) -> None:
+        """Take over."""
+        gc.set_threshold(*_YOUNG, _NEVER)
+        self._note()
+
+    def ask(self) -> None:
+        """Collect, if something was made since the last time, and nobody waits.
+
+        What there is at the first time, modules above all, is there to stay: later ones do not look at it.
+        """
+        now = self._clock()
+        is_worth_it = self._is_first or _rounds() - self._rounds >= _ROUNDS
+        if is_worth_it and (now - self._touched_at() >= _QUIET or now - self._collected_at >= _LONGEST):
+            gc.collect()
+            self._note()
+            if self._is_first:
+                gc.freeze()
+            self._is_first = False
+
+    def _note(self) -> None:
+        self._rounds, self._collected_at = _rounds(), self._clock()
+
+
+def _rounds() -> int:
+    return int(gc.get_stats()[1]["collections"])
+
+
+def collect_when_quiet(app: App[Any]) -> None:
+    """Let a program that stands in a terminal of its own collect while nobody waits."""
+    driver = app._driver
+    if isinstance(driver, ThriftyDriver):
+        collector = Collector(lambda: driver.touched_at)
+        collector.begin()
+        app.set_interval(_EVERY, collector.ask)
