@@ -22,6 +22,7 @@ from engine.errors import PlumblineError
 from tui import theme
 from tui.actions import table
 from tui.actions.action import Context
+from tui.acyclic_strips import keep_no_strip_of_itself
 from tui.canvas.charset import ASCII, current
 from tui.collecting import collect_when_quiet
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
@@ -81,6 +82,7 @@ class PlumblineApp(App[None]):
         wishes: what is worth a notice, by default what failed or is lost.
         """
         super().__init__()
+        keep_no_strip_of_itself()
         self.register_theme(theme.DARK)
         self.register_theme(theme.LIGHT)
         self.theme = theme.DARK.name

@@ -19,13 +19,13 @@ from engine.telemetry.smoothing import WEIGHTS, Floats, RunningAverages
 
 Integers = NDArray[np.int64]
 
-WHOLE = 4096  # points: of so many each is kept
-_MOST_BUCKETS = 2048
+WHOLE = 2048  # points: of so many each is kept
+_MOST_BUCKETS = 1024  # half as many at least: a screen is seldom wider
 _FIRST_SIZE = 4  # points of a bucket, at first
 _NEWEST = 64  # points at the end that no bucket takes
-_AT_ONCE = 1024  # points at least that go into buckets at a time
+_AT_ONCE = 512  # points at least that go into buckets at a time
 _BUCKETS_PER_MARK = 4  # from one of the points at equal distances to the next
-_MOST_EXTRAS = 1024  # ends of attempts, and values that are lost
+_MOST_EXTRAS = 512  # ends of attempts, and values that are lost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +40,13 @@ class Kept:
     step: Integers
     time: Floats  # seconds since the epoch
     value: Floats  # may be NaN or infinite
-    averages: Floats
+    averages: NDArray[np.float32]  # to draw them
 
     @classmethod
     def nothing(cls, room: int = 0) -> Self:
         """Return room for so many points."""
         places, attempts, steps = (np.empty(room, np.int64) for _ in range(3))
-        return cls(places, attempts, steps, np.empty(room), np.empty(room), np.empty((len(WEIGHTS), room)))
+        return cls(places, attempts, steps, np.empty(room), np.empty(room), np.empty((len(WEIGHTS), room), np.float32))
 
     @property
     def size(self) -> int:
@@ -83,10 +83,10 @@ class Thinned:
         self._averages = RunningAverages()
         if before is not None:
             self._averages.over(before)
-        self._buckets = self._extras = self._marks = Kept.nothing()
         # what is kept, and behind it room for more; from `_head` on all points
         self._room, self._head, self._size = Kept.nothing(), 0, 0
-        self._attempt: int | None = None  # of the newest point
+        self._in_bucket = self._is_extra = np.empty(0, np.bool_)  # of the head
+        self._attempt: int | None = None  # of the newest point in it
 
     @property
     def head(self) -> int:
@@ -110,20 +110,20 @@ class Thinned:
 
     def _add(self, attempt: Integers, step: Integers, time: Floats, value: Floats) -> None:
         places = np.arange(self.count, self.count + step.size)
-        self._take(Kept(places, attempt, step, time, value, self._averages.over(value)))
+        self._take(Kept(places, attempt, step, time, value, self._averages.over(value).astype(np.float32)))
         self.count += step.size
         if self.bucket == 1:
             if self._size <= WHOLE:
                 return
             self.bucket = _FIRST_SIZE
         while (free := self._size - self._head - _NEWEST) >= max(_AT_ONCE, 2 * self.bucket):
-            full = _MOST_BUCKETS - self._buckets.size // 2  # there is no room for more: then two become one
+            full = _MOST_BUCKETS - int(self._in_bucket.sum()) // 2  # there is no room for more: then two become one
             self._fill(min(full, 2 * (free // (2 * self.bucket))))
 
     def _take(self, points: Kept) -> None:
         size = self._size + points.size
         if size > self._room.size:
-            room = Kept.nothing(max(64, size + size // 2))
+            room = Kept.nothing(max(64, size + max(size // 8, min(size, 2 * _AT_ONCE))))
             room.put(0, self.kept())
             self._room = room
         self._room.put(self._size, points)
@@ -132,22 +132,25 @@ class Thinned:
     def _fill(self, number: int) -> None:
         """Put the oldest of the points that stand for themselves into so many buckets."""
         cut = self._head + number * self.bucket
-        points, tail = self._room.at(slice(self._head, cut)), self._room.at(slice(cut, self._size))
-        self._buckets = Kept.joined(self._buckets, _extremes(points, self.bucket))
-        self._marks = Kept.joined(self._marks, points)
-        self._extras = Kept.joined(self._extras, points.at(self._is_extra(points)))
-        if self._buckets.size == 2 * _MOST_BUCKETS:
-            self._buckets = _extremes(self._buckets, 4)
+        head, tail = self._room.at(slice(self._head)), self._room.at(slice(cut, self._size))
+        points = self._room.at(slice(self._head, cut))
+        buckets = Kept.joined(head.at(self._in_bucket), _extremes(points, self.bucket))
+        if buckets.size == 2 * _MOST_BUCKETS:
+            buckets = _extremes(buckets, 4)
             self.bucket *= 2
-        self._marks = self._marks.at(self._marks.place % self.distance == 0)
-        while self._extras.size > _MOST_EXTRAS:
-            self._extras = self._extras.at(slice(0, None, 2))
-        head = Kept.joined(self._buckets, self._marks, self._extras)
+        marks = Kept.joined(head, points)
+        marks = marks.at(marks.place % self.distance == 0)
+        extras = Kept.joined(head.at(self._is_extra), points.at(self._extra(points)))
+        while extras.size > _MOST_EXTRAS:
+            extras = extras.at(slice(0, None, 2))
+        head = Kept.joined(buckets, marks, extras)
         head = head.at(np.unique(head.place, return_index=True)[1])  # of equal ones that of a bucket comes first
+        self._in_bucket = np.isin(head.place, buckets.place, assume_unique=True)
+        self._is_extra = np.isin(head.place, extras.place, assume_unique=True)
         self._room, self._head, self._size = head, head.size, head.size
         self._take(tail)
 
-    def _is_extra(self, points: Kept) -> NDArray[np.bool_]:
+    def _extra(self, points: Kept) -> NDArray[np.bool_]:
         """Tell which are lost values or ends of attempts."""
         extra = ~np.isfinite(points.value)
         changes = np.flatnonzero(np.diff(points.attempt))
@@ -173,7 +176,7 @@ def _extremes(points: Kept, size: int) -> Kept:
     return Kept(kept.place, kept.attempt, kept.step, kept.time, kept.value, of_averages)
 
 
-def _pair(values: Floats) -> NDArray[np.intp]:
+def _pair(values: Floats | NDArray[np.float32]) -> NDArray[np.intp]:
     """Return the places of the least and the greatest finite value, in order. [..., n] → [..., 2]."""
     finite = np.isfinite(values)
     least = np.where(finite, values, np.inf).argmin(axis=-1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.telemetry.smoothing import WEIGHTS, Floats, smooth
 from engine.telemetry.thinning import Kept, Thinned
 
-_FINE = 1_000  # points: with so many in sight no screen would show more
+_FINE = 600  # points: with so many in sight no screen would show more
 _AS_CLOSE = 0.9  # of what was read is not looked at any closer
 
 Integers = NDArray[np.int64]
@@ -39,7 +39,7 @@ class Curve:
     value: Floats
     count: int  # points that it has in all
     head: int = 0  # of the points here that stand for more than themselves; they come first
-    averages: Floats | None = None  # [weights, n], of `smoothing.WEIGHTS`; null: to be worked out of the points here
+    averages: NDArray[np.float32] | None = None  # [weights, n], of `smoothing.WEIGHTS`; null: those of the points here
     fair: NDArray[np.bool_] | None = None  # [n], those that were not chosen by their value; null: all
 
     @classmethod
@@ -61,7 +61,10 @@ class Curve:
         """Return the average at each point, near it where points are left out. weight: 0 or one of `WEIGHTS`. [n]."""
         if not weight:
             return self.value
-        return smooth(self.value, weight) if self.averages is None else self.averages[WEIGHTS.index(weight)]
+        if self.averages is None:
+            return smooth(self.value, weight)
+        average: Floats = self.averages[WEIGHTS.index(weight)].astype(np.float64)
+        return average
 
 
     def time_of(self, step: int) -> float | None:

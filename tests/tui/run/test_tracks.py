@@ -48,7 +48,7 @@ def test_a_close_look_has_every_point_and_the_averages_of_the_whole(long_run: tu
     world, identity = long_run
     reader = RunReader(world.store, identity)
     curves = reader.read().curves
-    assert curves.series["loss"].step.size < 7_000 and curves.series["loss"].count == STEPS
+    assert curves.series["loss"].step.size < 4_500 and curves.series["loss"].count == STEPS
     whole = dict(fresh(world.store, identity, {}))["loss"]
     x = np.interp([14_800, 15_300], curves.series["loss"].step, curves.x("loss", mode))
     look = Look(mode, float(x[0]), float(x[1]), frozenset({"loss", "grad_norm"}))
