@@ -88,9 +88,9 @@ class Visitor:
         self.smooth()
         self.press("xxxxx", "v", "v", "v", "v", "i", "\x1b[D", "\x1b[D", "i", "+", "+", "\x1b[D", "0")
         self.press("\x1b[6~", "\x1b[6~", "\x1b[5~", "\x1b[5~", "\r", "\x1b")
-        time.sleep(SETTLE)
-        if "S spec" not in self.terminal.screen.text():
-            self.go("2")  # there was nothing to maximise, so that escape left the screen
+        for way_back in ("2", "\x1b"):  # with nothing to maximise escape left the screen; or it came too soon
+            if self.terminal.wait(_PLACES["2"], 2 * SETTLE) is None:
+                self.press(way_back)
         self.smooth()
         for pane in "ls!SL":
             self.press(pane, "j", "k")

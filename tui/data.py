@@ -112,11 +112,15 @@ class StoreWatcher:
 
     def _follow(self, store: Store) -> None:
         version, changed_at, looked_at = store.data_version(), time.monotonic(), -math.inf
+        seen: tuple[int | None] | None = None  # the dispatcher's id, as it was told last
         while not self._stopped.is_set():
             now = time.monotonic()
             if now - looked_at >= _LOOK_FOR_DISPATCHER:
                 looked_at = now
-                self._app.post_message(DispatcherSeen(_dispatcher_pid(self._path)))
+                found = (_dispatcher_pid(self._path),)
+                if found != seen:
+                    seen = found
+                    self._app.post_message(DispatcherSeen(*found))
             self._stopped.wait(_POLL if now - changed_at < _IDLE_AFTER else _IDLE_POLL)
             newest = store.data_version()
             if newest != version:

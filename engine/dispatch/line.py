@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from engine.cluster.hostfile import Node
 from engine.cluster.link import NodeLink
 from engine.dispatch import reasons
-from engine.dispatch.estimates import alike, expected_end, expected_seconds
+from engine.dispatch.estimates import alike, expected_seconds
 from engine.dispatch.faults import pause_seconds
 from engine.dispatch.homes import hostfile_of
 from engine.dispatch.nodes import Nodes
@@ -20,8 +20,10 @@ from engine.dispatch.turns import turn_of
 from engine.errors import ExitCode, PlumblineError
 from engine.spec.models import AnySpec, SimSpec
 from engine.store import attempts, dependents, events, experiments
+from engine.store.attempts import Attempt
 from engine.store.database import Store
 from engine.store.experiment import Experiment
+from engine.store.remaining import seconds_left
 from engine.telemetry.states import State
 
 _RECENT_EVENTS = 100  # among which the last words of an attempt are
@@ -47,7 +49,7 @@ class Line:
         self._store, self._nodes = store, nodes
         self._waiting: dict[tuple[str, str, int], _Waiting] = {}
         self._expected: dict[str, float | None] = {}  # how long what began was expected to last
-        self._paces: dict[tuple[str, int], tuple[float, int]] = {}  # attempts: when they were first seen at which step
+        self._begun: dict[str, Attempt] = {}  # what runs: its newest attempt, since that began to train
         self.length = 0
         self.links: set[NodeLink] = set()  # to the nodes that somebody waits for
 
@@ -169,13 +171,23 @@ class Line:
     def _running(self, run: Run, experiment: Experiment, now: float) -> Running:
         given = () if run.slurm is not None else run.seated
         slots = {node_key(seated.node): seated.seat.slot_numbers for seated in given}
-        pace = self._paces.setdefault((run.experiment, run.number), (now, experiment.step))
-        ends_at = expected_end(
-            now=now, step=experiment.step, total_steps=experiment.total_steps, started_at=pace[0], first_step=pace[1]
-        )
+        left = seconds_left(experiment, self._newest(run, experiment), now)
+        ends_at = None if left is None else now + left
         turn = turn_of(experiment.id, experiment.priority, _queued_at(experiment))
         seconds = self._expected.get(run.experiment)
         return Running(run.experiment, slots, run.began_at, ends_at, run.spec.placement.share, turn, seconds)
+
+    def _newest(self, run: Run, experiment: Experiment) -> Attempt | None:
+        """Return the attempt that runs; it is read once. Null before it trains."""
+        known = self._begun.get(run.experiment)
+        if known is not None and known.number == run.number:
+            return known
+        if experiment.state is not State.RUNNING:
+            return None
+        newest = attempts.list_attempts(self._store, run.experiment)[-1]
+        if newest.started_at is not None:
+            self._begun[run.experiment] = newest
+        return newest
 
     def _away(
         self, experiment: Experiment, waiting: _Waiting, standing: Mapping[str, NodeStanding], now: float

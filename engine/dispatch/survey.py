@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from engine.dispatch import waiting
-from engine.dispatch.estimates import expected_end
 from engine.dispatch.holder import holder_of
 from engine.dispatch.homes import hostfile_of
 from engine.dispatch.occupancy import NodeStanding
@@ -19,6 +18,7 @@ from engine.errors import PlumblineError
 from engine.spec.keys import listing
 from engine.spec.references import references_of
 from engine.store import attempts, dependents, experiments, nodes
+from engine.store.remaining import seconds_left
 from engine.telemetry.states import Desired, State
 
 if TYPE_CHECKING:
@@ -193,13 +193,8 @@ class SurveyReader:
         by_host = {node.host: node for node in asked.hosts.nodes}
         seats = from_rows(newest.placement)
         slots = {node_key(by_host[seat.host]): seat.slot_numbers for seat in seats if seat.host in by_host}
-        ends_at = expected_end(
-            now=now,
-            step=experiment.step,
-            total_steps=experiment.total_steps,
-            started_at=newest.started_at,
-            first_step=newest.resumed_step or 0,
-        )
+        left = seconds_left(experiment, newest, now)
+        ends_at = None if left is None else now + left
         return OnNodes(experiment, asked.spec, slots, [seat.host for seat in seats], newest.created_at, ends_at)
 
     def _line(

@@ -141,6 +141,15 @@ def shown(value: Any) -> str:
     return f'"{short(value, 40)}"' if isinstance(value, str) else short(str(value), 40)
 
 
+def flow(value: Any) -> str:
+    """Return an example as YAML has it on one line: sections of keys, and text that needs no quotes."""
+    return (
+        "{" + ", ".join(f"{key}: {flow(one)}" for key, one in value.items()) + "}"
+        if isinstance(value, dict)
+        else str(value)
+    )
+
+
 def _read(text: str, place: Callable[[int], str]) -> tuple[Any, Places]:
     """Return the values of a text, and where each stands. place: names a line, counted from 1."""
     if len(text) > LARGEST_TEXT or len(text.encode("utf-8", "surrogatepass")) > LARGEST_TEXT:

@@ -126,7 +126,7 @@ def _likeness(word: str, name: str, description: str) -> float:
         fewer, more = sorted((len(given), len(known)))
         found.append(0.7 + 0.2 * fewer / more)
     if len(given) > 1:  # one word alone stands in many descriptions
-        found += [0.9] if "".join(part[0] for part in given) == name else []
+        found += [0.85] if "".join(part[0] for part in given) == name else []
         phrases = (" ".join(said[begin : begin + len(given)]) for begin in range(len(said) - len(given) + 1))
         found += [0.8 * _ratio(" ".join(given), phrase) for phrase in phrases]
     return max(found)

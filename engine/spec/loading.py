@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from engine.errors import InvalidInput
-from engine.spec.document import LARGEST_TEXT, Document, KeyPath, dotted, short, shown
+from engine.spec.document import LARGEST_TEXT, Document, KeyPath, dotted, flow, short, shown
 from engine.spec.fields import Section
-from engine.spec.keys import key_at, keys_below, keys_of, listing, nearest, section_at
+from engine.spec.keys import Key, key_at, keys_below, keys_of, listing, nearest, section_at
 from engine.spec.models import SPEC_TYPES, AnySpec, Kind
 
 if TYPE_CHECKING:
@@ -212,19 +212,29 @@ def _sentences(fault: ErrorDetails, spec_type: type[Section]) -> tuple[str, str 
     if fault["type"] == "missing":
         needs = [below for below, its in keys_of(key.section).items() if its.required] if key.section else []
         what = f" ({', '.join(f'{name}.{below}' for below in needs)})" if needs else ""
-        return f"{name} is missing.", f"Add {name}: {key.description}{what}."
+        example = f" {_example(name, key)}" if key.entries else ""
+        return f"{name} is missing.", f"Add {name}: {key.description}{what}.{example}"
     hint = None
+    within = key_at(spec_type, path[:-1])
     if fault["type"] == "string_type" and isinstance(value, bool | int | float):
         hint = "Put it in quotes if it is meant as text."
     elif isinstance(value, str) and (choice := nearest(value, dict.fromkeys(key.choices, ""))):
         hint = f"Did you mean {choice}?"
-    elif (within := key_at(spec_type, path[:-1])) and within.entries and path[-1] in keys_of(within.entries):
+    elif within and within.entries and path[-1] in keys_of(within.entries):
         hint = f"Did you mean {dotted(path[:-1])}.NAME.{path[-1]}?"
+    elif key.entries:
+        hint = _example(name, key)
+    elif within and within.entries:
+        hint = _example(dotted(path[:-1]), within)
     if fault["type"] == "less_than_equal":
         at_most = f"at most {fault['ctx']['le']}".removesuffix(".0")
         return f"{name} must be {at_most}; it is {shown(value)}.", hint
     list_name = dotted(path[:-1]) if isinstance(path[-1], int) else None
     return f"{list_name or name} must be {key.allowed}; {name if list_name else 'it'} is {shown(value)}.", hint
+
+
+def _example(name: str, key: Key) -> str | None:
+    return None if key.example is None else f"For example: {name}={flow(key.example)}."
 
 
 def _sentence_on_a_name(path: KeyPath, spec_type: type[Section]) -> str:

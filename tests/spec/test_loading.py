@@ -192,6 +192,13 @@ def test_a_reward_without_terms_is_refused() -> None:
     assert told.message == "rewards is missing." and "terms of the reward by name" in str(told.hint)
 
 
+def test_sections_by_name_that_are_no_such_are_refused_with_an_example() -> None:
+    begin, end = PPO.index("rewards:"), PPO.index("data:")
+    for text in ("rewards: support\n", "rewards: {support: support}\n", ""):
+        told = refusal(PPO[:begin] + text + PPO[end:])
+        assert str(told.hint).endswith("For example: rewards={reward: {path: models/reward}}.")
+
+
 def test_terms_of_the_reward_are_overridden_by_their_names() -> None:
     spec = ppo(PPO, "rewards.faithful.weight=3", "rewards.known.kind=exact_match", "rewards.brief={kind: abstention}")
     assert {name: (term.kind, term.weight) for name, term in spec.rewards.items()} == {
@@ -297,6 +304,10 @@ def test_a_misspelt_key_is_found_again(kind: Kind, data: st.DataObject) -> None:
         return
     told = refusal(f"kind: {kind}", f"{section}.{misspelt}=1".removeprefix("."))
     assert f"Did you mean {leaf}?" in str(told)
+
+
+def test_what_is_near_in_letters_comes_before_what_has_the_same_initials() -> None:
+    assert "Did you mean clip_range?" in str(refusal("kind: ppo", "critic.lcip_range=1"))
 
 
 def test_a_file_that_cannot_be_a_spec_is_told_in_one_sentence(tmp_path: Path) -> None:

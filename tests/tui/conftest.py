@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.telemetry.records import MetricsRecord
+from engine.telemetry.states import State
 from tests.tui.pressing import pressed
+from tests.tui.screens.compare_screen import PROMPT
 from tests.tui.world import World
 
 
@@ -15,9 +18,7 @@ from tests.tui.world import World
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a test that is marked as pressing the keys of actions, and does not."""
     claimed = {identity for mark in item.iter_markers("presses") for identity in mark.args}
-    import os
-
-    if not claimed and not os.environ.get("RECORD"):
+    if not claimed:
         yield
         return
     with pressed() as found:
@@ -42,6 +43,27 @@ def running(world: World) -> str:
     world.begin(identity, hosts=("n1", "n2"))
     world.train(identity, range(1, 41), lr=1e-3, grad_norm=1.0, tokens=5.0)
     return identity
+
+
+@pytest.fixture
+def pair(world: World) -> tuple[str, str]:
+    """Two PPO runs with curves and samples of two checkpoints."""
+    ids = world.add_ppo("first", kl_target=3.0), world.add_ppo("second", kl_target=6.0)
+    for number, identity in enumerate(ids):
+        world.begin(identity)
+        metrics = [
+            MetricsRecord(
+                0.0 + step, 1, step, {"score": step / 40 + number, "kl": step / 10 * (number + 1), "entropy": 1.0}
+            )
+            for step in range(1, 41)
+        ]
+        world.ingest(identity, "metrics.jsonl", metrics)
+        for step in (20, 40):
+            world.sample(identity, step, PROMPT, "It opened in 1937.", "in 1937")
+            second = "It opened in 1937." if number == 0 else "It opened in 1937. He sang."
+            world.sample(identity, step, f"{PROMPT} Tell more.", second)
+        world.end(identity, State.SUCCEEDED)
+    return ids
 
 
 @pytest.fixture

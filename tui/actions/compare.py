@@ -175,10 +175,11 @@ COMPARE_LATER: tuple[Action, ...] = (
     Action(
         "compare-enter",
         "enter",
-        "open the run; a chart alone, or all again",
+        "open the run; a chart alone, or all again; compare what is offered",
         "screen.enter",
         always,
         "compare",
+        short="compare",
         cli="show {id}",
     ),
     Action("compare-back", "escape", "undo the last of these, then go to the list", "screen.back", always, "compare"),
@@ -232,7 +233,13 @@ COMPARE_LATER: tuple[Action, ...] = (
     Action("compare-zoom-in", "plus", "curves: zoom in", "screen.zoom(1)", always, "compare", short="zoom"),
     Action("compare-zoom-out", "minus", "curves: zoom out", "screen.zoom(-1)", always, "compare"),
     Action(
-        "compare-zero", "0", "samples: neither is better; curves: show everything", "screen.zero", always, "compare"
+        "compare-zero",
+        "0",
+        "samples: neither is better; curves: show everything",
+        "screen.zero",
+        always,
+        "compare",
+        cli=f"{_VOTE} tie",
     ),
     Action("compare-next-page", "pagedown", "further charts", "screen.page(1)", always, "compare"),
     Action("compare-previous-page", "pageup", "the charts before", "screen.page(-1)", always, "compare"),

@@ -145,7 +145,7 @@ class SpecDraft(Draft):
 
         found = broken(self._document, settings)
         document = written(self._document, {key: text for key, text in settings.items() if key not in found})
-        return found | {fault.key: fault.sentences for fault in faults_of(document)[1]}
+        return {fault.key: fault.sentences for fault in faults_of(document)[1]} | found
 
     def request(self) -> Request:
         """Return what is asked for."""

@@ -46,6 +46,7 @@ class Field:
     value: Any = None  # MISSING: it has none
     base: Any = None  # what it was to begin with
     note: str = ""  # beside a heading
+    example: Any = None  # of what must be given
 
     @property
     def changed(self) -> bool:
@@ -127,6 +128,7 @@ def fields_of(
             required=key.required,
             value=value,
             base=base,
+            example=key.example,
         )
         if key.section is not None and isinstance(value, dict):
             given = base if isinstance(base, dict) else complete(key.section, {})

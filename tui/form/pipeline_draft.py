@@ -65,7 +65,7 @@ class PipelineDraft(Draft):
         try:
             load_pipeline(self.path, [f"{key}={text}" for key, text in settings.items() if key not in found])
         except InvalidInput as error:
-            found |= dict(_SETTING.findall(str(error)))
+            found = dict(_SETTING.findall(str(error))) | found
         return found
 
     def request(self) -> Request:

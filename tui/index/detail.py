@@ -52,7 +52,7 @@ def _blocks(facts: IndexFacts) -> Iterator[Iterator[Line]]:
 
 
 def _state(facts: IndexFacts) -> Iterator[Line]:
-    experiment, pace = facts.experiment, facts.pace
+    experiment, speed = facts.experiment, facts.speed
     state = experiment.state
     yield plain(f"{glyph(state)} {state.value}", f"bold {STATE_COLORS[state]}")
     if experiment.reason:
@@ -61,9 +61,10 @@ def _state(facts: IndexFacts) -> Iterator[Line]:
         yield pair("name", experiment.name)
     if facts.manifest is None and experiment.total_steps:
         yield pair("chunks", f"{experiment.step:,} of {experiment.total_steps:,}")
-    if pace is not None:
-        yield pair("pace", f"{short(pace[0])} chunks/s")
-        yield pair("ETA", duration(pace[1]))
+    if speed is not None:
+        yield pair("pace", f"{short(speed)} chunks/s")
+    if facts.seconds_left is not None:
+        yield pair("ETA", duration(facts.seconds_left))
     if facts.problem is not None:
         yield plain(facts.problem, "$warning")
     elif facts.path is None and state.ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class IndexFacts:
     sources: Sequence[tuple[str, str]] = ()  # key and path of what its spec reads
     manifest_sha256: str | None = None
     measures: Sequence[IndexMeasure] = ()  # since it was built: the newest of each question set and way of searching
+    seconds_left: float | None = None  # while it is being built and that can be told
 
     @property
     def size(self) -> int | None:
@@ -50,12 +52,10 @@ class IndexFacts:
         return " + ".join([*ways, "BM25"] if self.manifest.lexical else ways)
 
     @property
-    def pace(self) -> tuple[float, float] | None:
-        """Chunks a second and the seconds that are left, while it is being built and both can be told."""
-        speed, total = self.experiment.last.get("chunks_per_second"), self.experiment.total_steps
-        if self.experiment.state.value != "running" or not speed or not speed > 0 or total is None:
-            return None
-        return speed, max(0, total - self.experiment.step) / speed
+    def speed(self) -> float | None:
+        """Chunks a second, while it is being built and that can be told."""
+        speed = self.experiment.last.get("chunks_per_second", 0.0)
+        return speed if self.experiment.state.value == "running" and speed > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,9 @@ class IndexReader:
         found = []
         for build in list_builds(self._store):
             sources = self._sources_of(build.experiment)
+            left = self._seconds_left(build.experiment)
             if build.path is None:
-                found.append(IndexFacts(build.experiment, None, sources=sources))
+                found.append(IndexFacts(build.experiment, None, sources=sources, seconds_left=left))
                 continue
             read = self._look(build.path, build.experiment.id)
             measures = index_measures.newest(measured.get(build.experiment.id, ()))
@@ -100,9 +101,19 @@ class IndexReader:
                     sources,
                     read.sha256,
                     measures,
+                    left,
                 )
             )
         return found
+
+    def _seconds_left(self, experiment: Experiment) -> float | None:
+        from engine.store import attempts
+        from engine.store.remaining import seconds_left
+
+        if experiment.state.ended:
+            return None
+        newest = next(reversed(attempts.list_attempts(self._store, experiment.id)), None)
+        return seconds_left(experiment, newest, time.time())
 
     def _look(self, path: str, identity: str) -> _Read:
         from engine.rag.manifest import FILE

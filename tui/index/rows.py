@@ -41,7 +41,7 @@ def _row(facts: IndexFacts, letter: str, now: float) -> Row:
     experiment, manifest = facts.experiment, facts.manifest
     state = experiment.state
     embedder = manifest.embedder if manifest is not None else None
-    pace = facts.pace
+    speed, left = facts.speed, facts.seconds_left
     recall = experiment.last.get("recall@5")
     return {
         "mark": Cell(letter, "mark"),
@@ -49,8 +49,8 @@ def _row(facts: IndexFacts, letter: str, now: float) -> Row:
         "name": Cell(visible(experiment.name)[:_MOST_NAME]),
         "state": Cell(f"{glyph(state)} {state.value}", f"state-{state.value}"),
         "chunks": Cell(_chunks(facts)),
-        "speed": Cell("" if pace is None else short(pace[0])),
-        "left": Cell("" if pace is None else duration(pace[1])),
+        "speed": Cell("" if speed is None else short(speed)),
+        "left": Cell("" if left is None else duration(left)),
         "dimension": Cell("" if embedder is None else str(embedder.dimension), "quiet"),
         "embedder": Cell("" if embedder is None else visible(embedder.name), "quiet"),
         "kind": Cell(visible(facts.kind) or "–", "quiet"),

@@ -162,18 +162,6 @@ class Curves:
         breaks: NDArray[np.bool_] = np.diff(attempt, prepend=attempt[:1]) != 0
         return breaks
 
-    def seconds_per_step(self, recent: int = 50) -> float | None:
-        """Return the median time of a step over the last points: one slow step does not move it much."""
-        curve = self.series.get("seconds_per_step")
-        if curve is not None and np.isfinite(curve.value[-recent:]).any():
-            return float(np.nanmedian(curve.value[-recent:]))
-        if not self.series:
-            return None
-        longest = max(self.series.values(), key=lambda curve: curve.step.size)
-        steps, times = np.diff(longest.step[-recent:]), np.diff(longest.time[-recent:])
-        same_attempt = (np.diff(longest.attempt[-recent:]) == 0) & (steps > 0)
-        return float(np.median(times[same_attempt] / steps[same_attempt])) if same_attempt.any() else None
-
     def _x_of(self, curve: Curve, mode: XMode) -> Floats:
         # series that were measured together have these arrays in common, and so their places
         key = id(curve.attempt), id(curve.step), id(curve.time), mode

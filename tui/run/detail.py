@@ -20,6 +20,7 @@ from tui.text.wrapping import Line, wrapped
 from tui.theme import STATE_COLORS, glyph
 
 if TYPE_CHECKING:
+    from engine.store.attempts import Attempt
     from engine.store.database import Store
     from engine.store.events import Event
     from engine.store.experiment import Experiment
@@ -51,7 +52,7 @@ class Detail:
     artifacts: Sequence[Artifact]
     inputs: Sequence[Taken]  # what it takes from others
     users: Sequence[str]  # ids of those that take from it
-    seconds_per_step: float | None
+    newest: Attempt | None  # of its attempts
 
 
 class DetailReader:
@@ -67,7 +68,7 @@ class DetailReader:
 
         Raises NotFound after a deletion.
         """
-        from engine.store import events, experiments, facts
+        from engine.store import attempts, events, experiments, facts
         from engine.store import inputs as lineage
 
         store = self._store
@@ -81,7 +82,7 @@ class DetailReader:
             artifacts=facts.artifacts(store, identity),
             inputs=lineage.inputs_of(store, identity),
             users=lineage.users_of(store, identity),
-            seconds_per_step=experiment.last.get("seconds_per_step"),
+            newest=next(reversed(attempts.list_attempts(store, identity)), None),
         )
 
     def differences(self, before: str, after: str) -> Mapping[str, tuple[object, object]]:
@@ -168,6 +169,8 @@ def _sign(level: str) -> str:
 
 
 def _progress(detail: Detail, now: float) -> Iterator[Line]:
+    from engine.store.remaining import seconds_left  # the first frame does without the database
+
     experiment = detail.experiment
     if experiment.name != experiment.id:
         yield _pair("name", experiment.name)
@@ -183,8 +186,9 @@ def _progress(detail: Detail, now: float) -> Iterator[Line]:
         yield _pair("duration", duration((experiment.ended_at or now) - experiment.started_at))
     else:
         yield _pair("created", _clock(experiment.created_at, now))
-    if experiment.state is State.RUNNING and total and detail.seconds_per_step:
-        yield _pair("ETA", duration((total - experiment.step) * detail.seconds_per_step))
+    left = seconds_left(experiment, detail.newest, now)
+    if left is not None:
+        yield _pair("ETA", duration(left))
     if experiment.attempts > 1:
         yield _pair("attempts", str(experiment.attempts))
     if experiment.tags:

@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Input, Static
 from textual.worker import Worker, WorkerCancelled, WorkerFailed
 
@@ -22,6 +21,7 @@ from tui.form.launches import PipelinePlan, Plan, Request
 from tui.form.pipeline_draft import PipelineDraft
 from tui.form.plan_text import cost, pipeline_lines, plan_lines, question, refusal_lines
 from tui.screens.confirm import ConfirmScreen
+from tui.screens.whole import WholeScreen
 from tui.text.safe import visible
 from tui.widgets.form_pane import FormPane
 from tui.widgets.key_bar import KeyBar
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _PATIENCE = 0.15  # seconds without a key before the plan is made anew
 
 
-class LaunchScreen(Screen[list[str] | None]):
+class LaunchScreen(WholeScreen[list[str] | None]):
     """Dismissed with the ids of what was queued, or null."""
 
     CSS_PATH = "launch.tcss"

@@ -12,13 +12,13 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.actions.action import key_name
 from tui.form.recipes import Recipe, empty_specs, find_hostfiles, find_recipes, paragraphs
+from tui.screens.whole import WholeScreen
 from tui.text.safe import visible
 from tui.text.wrapping import Line
 from tui.widgets.form_editor import PathSuggester
@@ -41,7 +41,7 @@ _COLUMNS = (
 _QUIET = "$foreground 60%"
 
 
-class RecipesScreen(Screen[list[str] | None]):
+class RecipesScreen(WholeScreen[list[str] | None]):
     """Dismissed with the ids of what was queued, or null."""
 
     CSS_PATH = "recipes.tcss"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from engine.errors import PlumblineError
-from engine.store.filtering.keys import LAST, SPEC
+from engine.store.filtering.keys import BEST, LAST, SPEC
 from engine.store.ordering import NEWEST_FIRST
+from engine.telemetry.directions import direction_of
 from tui.actions.action import key_name
 from tui.run_list import GROUPS, View, keys_to_group_by
 from tui.screens.following import FollowingScreen
@@ -31,6 +32,15 @@ _ORDERS = (  # key, text, note
     ("kind", "kind", "a to z"),
     ("name", "name", "a to z"),
 )
+_TURNED = {
+    "newest first": "oldest first",
+    "highest first": "lowest first",
+    "highest (best) first": "lowest (worst) first",
+    "lowest (best) first": "highest (worst) first",
+    "longest first": "shortest first",
+    "a to z": "z to a",
+    "queued first": "queued last",
+}  # what an order is called, and what the other way round is
 _GROUPS = {
     "none": "one list",
     "kind": "kind",
@@ -64,8 +74,9 @@ class RunChoices(FollowingScreen):
         overview = self.overview
         now = self.view.sort
         choices = [_order(key, str(place), text, note, now) for place, (key, text, note) in enumerate(_ORDERS, start=1)]
-        for metric in _metrics(overview):
-            choices.append(_order(f"-{LAST}{metric}", "", metric, "highest first", now))
+        metrics = _metrics(overview)
+        choices += [_order(*_better_first(LAST, metric), now) for metric in metrics]
+        choices += [_order(*_better_first(BEST, metric), now) for metric in metrics if direction_of(metric)]
         told = "The order that holds, chosen again, turns round."
         chosen = await self.app.push_screen_wait(MenuScreen("sort by", choices, told=told))
         if chosen is not None:
@@ -198,9 +209,15 @@ def _groups(keys: Sequence[str], now: str) -> list[Choice]:
 
 def _order(key: str, digit: str, text: str, note: str, now: str) -> Choice:
     current = key.removeprefix("-") == now.removeprefix("-")
-    turned = {"newest first": "oldest first", "highest first": "lowest first", "longest first": "shortest first"}
-    other = {**turned, "a to z": "z to a", "queued first": "queued last"}
-    return Choice(key, text, digit, other[note] if current and key != now else note, current)
+    return Choice(key, text, digit, _TURNED[note] if current and key != now else note, current)
+
+
+def _better_first(family: str, metric: str) -> tuple[str, str, str, str]:
+    """Return (key, digit, text, note) of the order by a metric that has the better end first, if there is a better."""
+    text = metric if family == LAST else f"{family}{metric}"
+    if direction_of(metric) < 0:
+        return f"{family}{metric}", "", text, "lowest (best) first"
+    return f"-{family}{metric}", "", text, "highest (best) first" if direction_of(metric) else "highest first"
 
 
 def _text(known: dict[str, tuple[str, str]], key: str) -> tuple[str, str, str]:

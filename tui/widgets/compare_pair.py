@@ -97,10 +97,29 @@ class ComparePair(Vertical, can_focus=True):
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width >= _BESIDE, "-beside")
         self.set_class(event.size.height >= _LISTED, "-listed")
+        self._keep_focus()
+
+    def on_focus(self) -> None:
+        if self._is_listed:
+            self.pairs.focus()
+
+    def take_focus(self) -> None:
+        """Give the focus to the list, or, where there is no room for it, take it: the keys go from pair to pair."""
+        (self.pairs if self._is_listed else self).focus()
+
+    def _keep_focus(self) -> None:
+        """Let the focus go where it belongs, now that the list is there, or is not."""
+        if self.has_focus if self._is_listed else self.pairs.has_focus:
+            self.take_focus()
+
+    @property
+    def _is_listed(self) -> bool:
+        return self.has_class("-listed") and not self.has_class("-nothing")
 
     def show_pair(self, prompt: str, title: str, told: str, sides: tuple[SideText, SideText]) -> None:
         """Show a pair. title: where it stands among all. told: what it is known by, for the lower edge."""
         self.remove_class("-nothing")
+        self._keep_focus()
         self._prompt.border_title = Content(title)
         self._prompt.border_subtitle = Content(told if cell_len(told) < self.size.width - 6 else "")
         self._text.update(prompt_text(prompt))
@@ -115,4 +134,5 @@ class ComparePair(Vertical, can_focus=True):
     def say(self, sentence: str) -> None:
         """Say why there is no pair."""
         self.add_class("-nothing")
+        self._keep_focus()
         self._nothing.update(sentence)

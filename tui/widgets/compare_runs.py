@@ -88,13 +88,13 @@ class CompareRuns(KeptStyle, can_focus=True):
     def show(self, runs: Sequence[ComparedRun], values: Mapping[str, str], *, in_a_row: bool) -> None:
         """Show these. values: a short text of each run, by its letter."""
         count, before = len(self._runs), (len(self._runs), self._in_a_row, bool(self._values))
-        self._runs, self._values, self._in_a_row = runs, values, in_a_row
+        told, self._runs, self._values, self._in_a_row = self._values, runs, values, in_a_row
         self._cursor = min(self._cursor if count else 1, max(0, len(runs) - 1))
         if before != (len(runs), in_a_row, bool(values)):
             self.refresh(layout=True)
         lines, self._lines = self._lines, self._told_lines()
         changed = [y for y, (old, new) in enumerate(zip(lines, self._lines, strict=False)) if old != new]
-        if len(lines) != len(self._lines) or (changed and in_a_row):
+        if len(lines) != len(self._lines) or (in_a_row and (changed or told != values)):
             self.refresh()
         elif changed:
             left, top = self.gutter.top_left

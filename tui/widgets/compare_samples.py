@@ -63,10 +63,6 @@ class CompareSamples(ComparePair, ComparePane):
             self.browser = self.browser.of(compared.scripts, other)
         self._show()
 
-    def take_focus(self) -> None:
-        """Give the focus to the list, or, where there is no room for it, take it: the keys go from pair to pair."""
-        (self.pairs if self.has_class("-listed") and not self.has_class("-nothing") else self).focus()
-
     def facts(self) -> list[str]:
         """Return which runs are held against each other, and what steers it."""
         if self.browser.left is None or self.browser.right is None:

@@ -15,6 +15,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
 from tui.canvas.charset import current
+from tui.text.changes import tell
 from tui.text.safe import visible
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class FilterLine(Vertical):
     def tell(self, count: str, error: InvalidFilter | None = None) -> None:
         """Say how many the filter leaves, or what is wrong with it."""
         self._error = error
-        self._count.update(visible(count))
+        tell(self._count, visible(count))
         self._tell()
 
     def _tell(self) -> None:
@@ -114,11 +115,11 @@ class FilterLine(Vertical):
         # What is only not yet typed to its end is no fault.
         if error is not None and not (found and error.end >= line.cursor_position):
             sentence = f"{error.message} {error.hint or ''}".strip()
-            self._help.update(Content.assemble((f"{error.start + 1}: ", "$error bold"), (visible(sentence), "$error")))
+            tell(self._help, Content.assemble((f"{error.start + 1}: ", "$error bold"), (visible(sentence), "$error")))
         elif found and line.value.strip():
-            self._help.update(completions_text(found, line.taken, self._help.size.width or 80))
+            tell(self._help, completions_text(found, line.taken, self._help.size.width or 80))
         else:
-            self._help.update(Content(f"  {current().separator}  ".join(_HELP)))
+            tell(self._help, Content(f"  {current().separator}  ".join(_HELP)))
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from textual import on, work
@@ -91,7 +91,7 @@ class FormPane(Vertical):
 
     def show_faults(self, faults: Mapping[str, str]) -> None:
         """Say at these fields what is wrong with them, and at no others."""
-        self._faults = faults
+        self._faults = dict(_at_fields(faults, {field.key for field in self.draft.fields}))
         self.refresh_fields()
 
     def search(self, words: str) -> None:
@@ -235,6 +235,15 @@ def _folded_at_first(draft: Draft) -> list[str]:
     return [*stages, *(field.key for field in sections if field.key.endswith(_SELDOM))]
 
 
+def _at_fields(faults: Mapping[str, str], fields: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each fault with the key of its field, or of the nearest one around it that there is."""
+    for key, sentence in faults.items():
+        around = key
+        while around and around not in fields:
+            around = around.rpartition(".")[0]
+        yield around or key, sentence
+
+
 def _about(field: Field, fault: str | None) -> list[Content]:
     """Return what a field means, and what is wrong with it."""
     name = field.label if field.shape is Shape.HEADING or field.key.startswith("--") else field.key
@@ -247,6 +256,8 @@ def _about(field: Field, fault: str | None) -> list[Content]:
             ("; required" if field.required and not field.is_section else "", _QUIET),
         )
     ]
+    if field.is_missing and field.shape is Shape.NAMES and field.example is not None:
+        lines.append(Content.assemble(("for example ", _QUIET), visible(shown(field.example))))
     if fault:
         lines.append(Content.assemble((visible(" ".join(fault.split())), "$error")))
     elif field.shape is Shape.SECTION:

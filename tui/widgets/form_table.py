@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.events import Resize
 
 from tui.canvas.charset import ASCII, current
-from tui.form.fields import MISSING, Field
+from tui.form.fields import MISSING, Field, Shape
 from tui.form.values import cell, shown
 from tui.text.safe import visible
 from tui.widgets.row_table import Cell, Column, Row, RowTable
@@ -38,7 +38,7 @@ class FormTable(RowTable):
         """Show these fields, in order; what they mean stands beside them where there is room for it."""
         self._shown = fields, faults, folded
         rows = {field.key: row(field, faults, folded=field.key in folded) for field in fields}
-        widths = [max((cell_len(each[key].text) for each in rows.values()), default=0) for key in ("label", "value")]
+        widths = [max((each[key].needs for each in rows.values()), default=0) for key in ("label", "value")]
         if self.size.width - 3 - sum(widths) - 2 * _GAP < _NOTED:
             rows = {
                 key: each if each["note"].ink != "quiet" else {**each, "note": Cell("")} for key, each in rows.items()
@@ -84,10 +84,17 @@ def row(field: Field, faults: Mapping[str, str], *, folded: bool) -> Row:
         if field.is_section or field.value is None
         else "strong"
     )
+    note = _note(field, fault)
+    if field.is_section and fault and not field.is_missing:  # it has no value of its own: there is more room
+        return {
+            "label": Cell(_label(field, folded=folded), "strong"),
+            "value": Cell(note.text, note.ink, flows=True),
+            "note": Cell(""),
+        }
     return {
         "label": Cell(_label(field, folded=folded), "strong" if field.is_section else "text"),
         "value": Cell(value, ink),
-        "note": _note(field, fault),
+        "note": note,
     }
 
 
@@ -106,4 +113,6 @@ def _note(field: Field, fault: str | None) -> Cell:
     if field.changed:
         before = "not there" if field.base is MISSING else visible(shown(field.base)) or "empty"
         return Cell(f"{'<-' if ascii_only else '←'} {before}", "mark")
+    if field.is_missing and field.shape is Shape.NAMES and field.example is not None:
+        return Cell(f"e.g. {visible(shown(field.example))}", "quiet")
     return Cell("" if field.note == field.description else visible(field.description), "quiet")

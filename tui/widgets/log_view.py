@@ -94,6 +94,7 @@ class LogView(ScrollView, KeptStyle, can_focus=True):
         self.shows_times = False
         self.shown = Shown.ALL
         self.minutes: int | None = None
+        self._awaited = True  # one may still come, where there is none
         self._time_of_step = time_of_step
         self._match = -1
         self._log: LogFile | None = None
@@ -110,11 +111,13 @@ class LogView(ScrollView, KeptStyle, can_focus=True):
         return self._log.path if self._log else None
 
     def on_mount(self) -> None:
-        self.set_interval(_POLL_SECONDS, self.poll)
+        self.set_interval(_POLL_SECONDS, self._poll_if_seen)
 
     def on_resize(self) -> None:
         if self.wraps:
             self._lay_out()
+        elif self.following:  # the end, and the thumb, are elsewhere now: a bar below takes a row, too
+            self.scroll_end(animate=False, force=True)
 
     def open(self, path: Path | None) -> None:
         """Show another file, from its end; null shows none."""
@@ -126,11 +129,27 @@ class LogView(ScrollView, KeptStyle, can_focus=True):
         self.following = True
         self.poll()
 
+    def await_one(self, awaited: bool) -> None:
+        """Say, where there is none, whether one may still come."""
+        if awaited != self._awaited:
+            self._awaited = awaited
+            self.refresh()
+
     def poll(self) -> None:
         """Read what is new, in a thread."""
         if self._log is not None and not self._busy:
             self._busy = True
             self._read(self._log, older=False)
+
+    def _poll_if_seen(self) -> None:
+        if self.screen.is_current:
+            self.poll()
+
+    def start_over(self) -> None:
+        """Show all lines in full, as at first; nothing is searched for."""
+        self.pattern, self.minutes = None, None
+        self.wraps, self.shows_times, self.shown = False, False, Shown.ALL
+        self._lay_out()
 
     def search(self, text: str) -> None:
         """Mark all lines in memory that contain `text`, whatever its case; an empty text marks none."""
@@ -336,7 +355,9 @@ class LogView(ScrollView, KeptStyle, can_focus=True):
 
     def _note(self) -> str:
         left = " " * _GUTTER
-        return f"{left}no line of {self.shown.value}" if self.lines else f"{left}no log yet"
+        if self.lines:
+            return f"{left}no line of {self.shown.value}"
+        return f"{left}no log yet" if self._awaited or self._log is not None else f"{left}the run left no log here"
 
     def _ink(self, part: str) -> Style:
         return self.get_component_rich_style(f"log--{part}")

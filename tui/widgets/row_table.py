@@ -50,6 +50,12 @@ class Cell:
 
     text: str
     ink: str = "text"
+    flows: bool = False  # it goes on over the columns at its right, which are empty in its row
+
+    @property
+    def needs(self) -> int:
+        """Cells that its column should have for it."""
+        return 0 if self.flows else cell_len(self.text)
 
 
 Row = Mapping[str, Cell]
@@ -57,10 +63,7 @@ Row = Mapping[str, Cell]
 
 def fit(width: int, columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[Column, int]]:
     """Return the columns that `width` cells have room for, each with its width, in order."""
-    wide = {
-        column.key: max([cell_len(column.title), *(cell_len(row[column.key].text) for row in rows)])
-        for column in columns
-    }
+    wide = {column.key: max([cell_len(column.title), *(row[column.key].needs for row in rows)]) for column in columns}
     least = {column.key: min(wide[column.key], column.least or wide[column.key]) for column in columns}
     chosen = [column for column in columns if column.needed or any(row[column.key].text for row in rows)]
     while len(chosen) > 1 and sum(least[column.key] + _GAP for column in chosen) - _GAP > width:
@@ -153,10 +156,14 @@ class RowTable(CursorLines, can_focus=True):
         if index >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         row, ground = self._rows[index], self._ground(index)
-        segments = []
+        segments, taken = [], 0
         for column, size in self._columns:
             cell = row[column.key]
             ink = self.get_component_rich_style(f"row-table--{cell.ink}") + ground
+            if cell.flows:
+                segments.append(Segment(align(cell.text, width - taken), ink))
+                break
+            taken += size + _GAP
             segments += [Segment(align(cell.text, size, right=column.right), ink), Segment(gap, ground)]
         return Strip(segments).adjust_cell_length(width, ground)
 

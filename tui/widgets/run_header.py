@@ -10,7 +10,6 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual.strip import Strip
-from textual.widget import Widget
 
 from engine.telemetry.numbers import duration, short, since
 from engine.telemetry.states import Desired, State
@@ -18,6 +17,7 @@ from tui.canvas.charset import Charset, current
 from tui.run.facts import RunFacts
 from tui.standing import SILENT_AFTER
 from tui.theme import STATE_COLORS, glyph
+from tui.widgets.kept_style import KeptStyle
 
 _SHORTEST_BAR, _LONGEST_BAR = 8, 40  # cells
 _GAP = 2
@@ -37,15 +37,6 @@ class Part:
     weight: int
     ink: str
     text: str
-
-
-def eta_seconds(facts: RunFacts) -> float | None:
-    """Return the time to the last step: the steps left times the recent median time of a step."""
-    experiment = facts.experiment
-    pace = facts.curves.seconds_per_step()
-    if experiment.state is not State.RUNNING or experiment.total_steps is None or pace is None:
-        return None
-    return max(0, experiment.total_steps - experiment.step) * pace
 
 
 def header_parts(facts: RunFacts, now: float, charset: Charset) -> list[Part]:
@@ -70,7 +61,9 @@ def header_parts(facts: RunFacts, now: float, charset: Charset) -> list[Part]:
 
 def _pace(facts: RunFacts, now: float) -> list[Part]:
     experiment = facts.experiment
-    eta = eta_seconds(facts)
+    from engine.store.remaining import seconds_left  # the first frame does without the database
+
+    eta = seconds_left(experiment, facts.attempts[-1] if facts.attempts else None, now)
     if eta is not None:
         parts = [Part(6, "text", f"ETA {duration(eta)}")]
         throughput, mfu = experiment.last.get("tokens_per_second"), experiment.last.get("mfu")
@@ -101,7 +94,7 @@ def _age(facts: RunFacts, now: float) -> Part:
     return Part(7, "old" if age > SILENT_AFTER else "quiet", f"data {duration(age)} old")
 
 
-class RunHeader(Widget):
+class RunHeader(KeptStyle):
     """One line of parts, the age at its right end; the age counts on by itself."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -128,7 +121,7 @@ class RunHeader(Widget):
         self._parts: list[Part] = []
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self.tick)
+        self.set_interval(1.0, self._tick_if_seen)
 
     def show(self, facts: RunFacts | None) -> None:
         """Show what is known now."""
@@ -153,6 +146,10 @@ class RunHeader(Widget):
                 segments.append(Segment(part.text, self.get_component_rich_style(f"header--{part.ink}")))
             segments.append(Segment(" " * _GAP, self.rich_style))
         return Strip(segments).adjust_cell_length(width, self.rich_style)
+
+    def _tick_if_seen(self) -> None:
+        if self.screen.is_current:
+            self.tick()
 
     def tick(self) -> None:
         """Let the ages count on."""

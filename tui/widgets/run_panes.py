@@ -83,6 +83,7 @@ class RunPanes(Vertical):
             self._spec.show(spec_lines(facts.spec))
         elif self.chosen == "lineage" and facts.family is not None:
             self._lineage.show(family_entries(facts.experiment, facts.family))
+        self.log_view.await_one(not facts.experiment.state.ended)
         if facts.logs and not (self._log_chosen and self.log_view.path in facts.logs):
             self.log_view.open(facts.logs[0])
         self.tell()
@@ -94,6 +95,15 @@ class RunPanes(Vertical):
         for story in (self._samples, self._events, self._spec):
             story.show(())
         self._lineage.show(())
+
+    def start_over(self) -> None:
+        """Show the log, and that as it is shown at first."""
+        self._search.remove_class("-shown")
+        self._search.can_focus = False
+        self._search.value = ""
+        self.log_view.start_over()
+        self._switcher.current = "log"
+        self.tell()
 
     def choose(self, name: str) -> None:
         """Show a pane and give it the focus."""

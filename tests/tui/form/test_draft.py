@@ -115,6 +115,21 @@ def test_text_that_is_no_yaml_is_a_fault_of_its_field_and_stands_there(folder: P
     assert field(draft, "train.lr").value == "[1,"
 
 
+def test_sections_by_name_typed_wrong_say_what_is_wrong_with_them(folder: Path) -> None:
+    draft = of_kind("ppo", [None])
+    put(draft, model__path="base", data__train="prompts.jsonl")
+    wrong = {
+        "{rule: {kind: exact_match}": "is not valid YAML",
+        "exact_match": 'it is "exact_match". For example: rewards={reward: {path: models/reward}}.',
+    }
+    for typed, told in wrong.items():
+        put(draft, rewards=typed)
+        assert told in draft.faults(draft.settings)["rewards"]
+        draft.reset(field(draft, "rewards"))
+    put(draft, rewards="{rule: {kind: exact_match}}")
+    assert not draft.faults(draft.settings)
+
+
 def test_an_edit_can_be_taken_back(folder: Path) -> None:
     draft = draft_of("sft.yaml")
     put(draft, train__lr="2e-3")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,17 +53,3 @@ def test_tokens_of_a_step_that_logged_none_lie_between_those_that_did() -> None:
     curves = Curves({"tokens": tokens, "loss": curve((1, range(10, 21, 5), 0.0))})
     assert XMode.TOKENS in curves.modes() and XMode.TOKENS not in Curves({"loss": tokens}).modes()
     assert curves.x("loss", XMode.TOKENS).tolist() == [1000, 2000, 3000]
-
-
-@pytest.mark.parametrize(
-    ("series", "seconds"),
-    [
-        ({}, None),
-        ({"loss": curve((1, range(1, 2), 0.0))}, None),
-        ({"loss": curve((1, range(0, 100, 10), 0.0))}, 0.1),
-        ({"loss": curve((1, range(1, 50), 0.0), (2, range(50, 60), 1e9))}, 1.0),
-        ({"loss": curve((1, range(9), 0.0)), "seconds_per_step": curve((1, range(9), 0.0), value=7.0)}, 7.0),
-    ],
-)
-def test_seconds_of_a_step_are_measured_within_one_attempt(series: dict[str, Curve], seconds: float | None) -> None:
-    assert Curves(series).seconds_per_step() == seconds

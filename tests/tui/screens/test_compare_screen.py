@@ -3,84 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from textual.app import App
 from textual.pilot import Pilot
 
 from engine.report.comparing.building import build
 from engine.report.comparing.page import to_html
 from engine.store import bookkeeping, votes
-from engine.telemetry.records import MetricsRecord
-from engine.telemetry.states import State
 from tests.report.world import fill
+from tests.tui.screens.compare_screen import PROMPT, compare, driven, said, samples
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
 from tui.app import PlumblineApp
 from tui.screens.compare import CompareScreen
 from tui.screens.run import RunScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.chart import Chart
-from tui.widgets.compare_samples import CompareSamples
 from tui.widgets.status_line import StatusLine
-
-PROMPT = "The bridge opened in 1937.\nWhen did the bridge open?"
-
-
-@pytest.fixture
-def pair(world: World) -> tuple[str, str]:
-    """Two PPO runs with curves and samples of two checkpoints."""
-    ids = world.add_ppo("first", kl_target=3.0), world.add_ppo("second", kl_target=6.0)
-    for number, identity in enumerate(ids):
-        world.begin(identity)
-        metrics = [
-            MetricsRecord(
-                0.0 + step, 1, step, {"score": step / 40 + number, "kl": step / 10 * (number + 1), "entropy": 1.0}
-            )
-            for step in range(1, 41)
-        ]
-        world.ingest(identity, "metrics.jsonl", metrics)
-        for step in (20, 40):
-            world.sample(identity, step, PROMPT, "It opened in 1937.", "in 1937")
-            second = "It opened in 1937." if number == 0 else "It opened in 1937. He sang."
-            world.sample(identity, step, f"{PROMPT} Tell more.", second)
-        world.end(identity, State.SUCCEEDED)
-    return ids
-
-
-def compare(app: App[None]) -> CompareScreen:
-    screen = app.screen
-    assert isinstance(screen, CompareScreen)
-    return screen
-
-
-def driven(
-    world: World,
-    ids: tuple[str, ...],
-    scenario: Callable[[Pilot[None]], Awaitable[None]],
-    size: tuple[int, int] = (120, 40),
-    **more: bool,
-) -> None:
-    """Go to the screen with these runs marked, and then the scenario."""
-    app = world.app(**more)
-
-    async def whole(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: app.store_is_open)
-        app.marks.mark(ids)
-        await pilot.press("3")
-        await until(pilot, lambda: isinstance(app.screen, CompareScreen))
-        await scenario(pilot)
-
-    drive(app, whole, size)
-
-
-def said(pilot: Pilot[None]) -> str:
-    return pilot.app.screen.query_one(StatusLine).sentence
-
-
-def samples(pilot: Pilot[None]) -> CompareSamples:
-    return pilot.app.screen.query_one(CompareSamples)
 
 
 @pytest.mark.presses("go-compare", "compare-enter", "compare-spec", "compare-back")
@@ -96,8 +35,10 @@ def test_without_marks_the_keys_that_mark_are_named_and_the_parent_is_offered(wo
         await shows(
             pilot, "Fewer than two runs are marked", "space", "baseline", f"compares {child} with its parent {parent}"
         )
+        await shows(pilot, "⏎ compare")
         await pilot.press("enter", "d")
         await shows(pilot, "train.lr", "0.001", "0.002", "1 of ")
+        assert "⏎ compare" not in screen_text(app.screen)
         assert app.marks.baseline == parent and app.marks.letter(child) == "B"
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, RunsScreen))
@@ -176,7 +117,6 @@ def test_specs_and_metrics_are_held_against_the_baseline(world: World, pair: tup
 
 @pytest.mark.presses(
     "compare-samples",
-    "compare-below",
     "compare-left",
     "compare-left-before",
     "compare-left-after",
@@ -190,6 +130,7 @@ def test_samples_stand_side_by_side_with_what_no_passage_supports(world: World, 
         await shows(
             pilot, "prompt 1 of 2", "The bridge opened in 1937.", "A ● ppo-0001 step 40 (2 of 2)", "reference: in 1937"
         )
+        await until(pilot, lambda: samples(pilot).pairs.has_focus)  # also where the tab came before what was read
         await pilot.press("down")
         await shows(pilot, "prompt 2 of 2", "{He sang.}", "1 unsupported")
         await pilot.press("left")
@@ -205,13 +146,16 @@ def test_samples_stand_side_by_side_with_what_no_passage_supports(world: World, 
         await until(pilot, lambda: samples(pilot).browser.words is not marking)
         await pilot.press("f")
         await shows(pilot, "None of 2 answers is worse")
-        await pilot.press("escape", "J")
+        await until(pilot, lambda: samples(pilot).has_focus)
+        await pilot.press("escape")
+        await until(pilot, lambda: samples(pilot).pairs.has_focus)
+        await pilot.press("J")
         await shows(pilot, "ppo-0001 step 20 (1 of 2)", "ppo-0001 step 40 (2 of 2)")
 
     driven(world, pair, scenario)
 
 
-@pytest.mark.presses("compare-blind", "vote-left", "vote-right", "compare-zero", "compare-above")
+@pytest.mark.presses("compare-blind", "vote-left", "vote-right", "compare-zero")
 def test_votes_are_blind_kept_and_counted_and_a_later_one_takes_the_place_of_the_first(
     world: World, pair: tuple[str, str]
 ) -> None:
@@ -352,45 +296,3 @@ def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
         await shows(pilot, "‹202E›", "prompt 1 of 1")
 
     driven(world, ids, scenario)
-
-
-@pytest.mark.presses("compare-next-tab", "compare-previous-tab", "compare-next-page", "compare-previous-page")
-def test_every_tab_fits_where_it_is_narrow_and_low_and_where_it_is_large(world: World, pair: tuple[str, str]) -> None:
-    tabs = {"c": "score", "p": "against", "d": "kl_target", "m": "better", "s": "bridge", "a": "None"}
-
-    async def scenario(pilot: Pilot[None]) -> None:
-        await shows(pilot, "A ●", "B ◆", "score")
-        screen = compare(pilot.app)
-        for size in ((60, 15), (240, 70)):
-            await pilot.resize_terminal(*size)
-            for tab, told in tabs.items():
-                await pilot.press(tab)
-                await shows(pilot, "A ●", "B ◆", told)
-            await pilot.press("right_square_bracket")
-            await until(pilot, lambda: screen.tab == "curves")
-            if size == (60, 15):
-                await shows(pilot, "─ score")
-                await pilot.press("pagedown")
-                await shows(pilot, "─ kl")
-                await pilot.press("pageup")
-                await shows(pilot, "score")
-            await pilot.press("left_square_bracket")
-            await until(pilot, lambda: screen.tab == "answers")
-
-    driven(world, pair, scenario, (80, 24))
-
-
-def test_ascii_and_no_colour_say_the_same(world: World, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLUMBLINE_ASCII", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    async def scenario(pilot: Pilot[None]) -> None:
-        await shows(pilot, "A * ppo-0001", "B o ppo-0002")
-        await pilot.press("m")
-        await shows(pilot, "+ better")
-        await pilot.press("s")
-        await shows(pilot, "prompt 1 of 2")
-        await pilot.press("down")
-        await shows(pilot, "{He sang.}")
-
-    driven(world, pair, scenario)

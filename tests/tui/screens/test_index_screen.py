@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from engine.spec.loading import parse_spec
 from engine.store import attempts, experiments, index_measures
 from engine.store.index_measures import IndexMeasure
-from engine.telemetry.records import EventRecord, MetricsRecord
+from engine.telemetry.records import EventRecord, MetricsRecord, StartRecord
 from engine.telemetry.states import State
 from tests.rag.making import make_index, spec_of, write_rows
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
@@ -74,12 +74,13 @@ def test_the_list_tells_of_finished_and_running_builds_and_the_pane_what_one_hol
     spec = parse_spec("kind: rag\nname: big\ncorpus: {path: /data}\n")
     running = experiments.create(world.store, spec, name="big")
     world.begin(running, total=20_000)
-    world.ingest(running, "metrics.jsonl", [MetricsRecord(3.0, 1, 5_000, {"chunks_per_second": 50.0})])
+    begun = StartRecord(time.time() - 100, 1, 0, 20_000)
+    world.ingest(running, "metrics.jsonl", [begun, MetricsRecord(3.0, 1, 5_000, {"chunks_per_second": 50.0})])
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "rag-0002")
         await pilot.press("6")
-        await shows(pilot, "2 indexes", "5,000/20,000", "chunks/s", "5m00", "0.750", "BM25")
+        await shows(pilot, "2 indexes", "5,000/20,000", "chunks/s", "5m0", "0.750", "BM25")
         await pilot.press("j")
         await shows(pilot, "time of a query", "left out", "1 input", "corpus.jsonl:2", "no dense search", "settings")
         await shows(pilot, "quality, by the build", "quality, hybrid by ranks", "12 of questions.jsonl", "3m")

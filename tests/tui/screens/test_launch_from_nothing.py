@@ -87,6 +87,11 @@ def test_each_kind_has_its_own_fields_from_nothing(world: World, folder: Path) -
             await plans(pilot, "is missing", f"engine launch --kind {kind}")
             await pilot.press("slash", *field.removesuffix(" *"), "enter")
             await shows(pilot, f"{field} ")
+            if kind == "ppo":
+                await shows(pilot, "e.g. {reward: {path:", "for example {reward: {path: models/reward}}")
+                await edit(pilot, "rewards", "{A b: {kind: length}}")
+                await shows(pilot, '✖ "A b" is no name in rewards')
+                await pilot.press("u")
             await pilot.press("escape", "escape")
             await until(pilot, lambda: isinstance(pilot.app.screen, RecipesScreen))
             await pilot.press("escape")

@@ -15,6 +15,7 @@ from tests.tui.screens.run_screen import grid, said, screen, steps
 from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
 from tui.screens.runs import RunsScreen
 from tui.screens.small import TooSmallScreen
+from tui.widgets.chart import Chart
 from tui.widgets.log_view import LogView
 
 
@@ -174,6 +175,9 @@ def test_narrow_and_small_terminals_show_one_thing_at_a_time(world: World, runni
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "● running", "step 40/100", "data", "loss", "lr", "⏎ maximise", "esc back", "q quit")
+        pilot.app.screen.set_focus(None)  # as when the focus was to be given before there was a chart
+        await pilot.resize_terminal(79, 24)
+        await until(pilot, lambda: isinstance(pilot.app.screen.focused, Chart))
         assert "the log" not in screen_text(pilot.app.screen)
         await pilot.press("l")
         await shows(pilot, "the log", "step 40/100")
@@ -213,7 +217,9 @@ def test_nothing_is_wider_than_the_terminal(world: World, running: str, size: tu
 def test_a_deleted_run_is_told_and_left(world: World, running: str) -> None:
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "step 40/100")
+        await shows(pilot, "no log yet")
         world.end(running, State.STOPPED)
+        await shows(pilot, "the run left no log here")
         bookkeeping.delete(world.store, running)
         await shows(pilot, f"there is no experiment {running}")
         await pilot.press("escape")

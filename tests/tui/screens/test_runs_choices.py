@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from engine.store import views
 from tests.tui.screens.test_runs_changes import home, said
 from tests.tui.world import World, drive, screen_text, shows, until
+from tui.screens.menu import MenuScreen
 from tui.screens.runs import RunsScreen
 
 
@@ -67,6 +68,16 @@ def test_the_order_is_chosen_from_a_menu_and_turns_round_when_chosen_again(mixed
         await shows(pilot, "ppo-0001")
         await pilot.press("o")
         await shows(pilot, "sort by", "newest first", "entropy")
+        menu = pilot.app.screen
+        assert isinstance(menu, MenuScreen)
+        notes = {choice.id: choice.note for choice in menu._choices}
+        assert notes["last.loss"] == notes["best.loss"] == "lowest (best) first"
+        assert notes["-last.tokens_per_second"] == notes["-best.tokens_per_second"] == "highest (best) first"
+        assert notes["-last.entropy"] == "highest first" and "-best.entropy" not in notes
+        menu.dismiss("best.loss")
+        await until(pilot, lambda: order(pilot) == ["sft-0003", "sft-0001", "sft-0002", "ppo-0001"])
+        await pilot.press("o")
+        await shows(pilot, "best.loss", "lowest (best) first")
         await pilot.press("9")
         screen = await home(pilot)
         await until(pilot, lambda: order(pilot) == ["ppo-0001", "sft-0001", "sft-0002", "sft-0003"])

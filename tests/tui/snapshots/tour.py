@@ -66,7 +66,7 @@ STOPS = (
     Stop("compare-reward-kl", (*_POLICIES, "p"), "score", once=True),
     Stop("compare-spec", (*_POLICIES, "d"), "train.lr", once=True),
     Stop("compare-metrics", (*_POLICIES, "m"), "hallucinated", once=True),
-    Stop("compare-samples", (*_POLICIES, "s"), "By which trade", once=True),
+    Stop("compare-samples", (*_POLICIES, "s"), "By which trade"),
     Stop("compare-answers", (*_EVALUATIONS, "a"), "hallucinated"),
     Stop("compare-empty", ("3",), "baseline", once=True),
     Stop("queue", ("4",), "longer-context"),

@@ -40,6 +40,10 @@ def test_the_end_is_followed_until_one_scrolls_away_and_again_from_its_end(tmp_p
     async def scenario(pilot: Pilot[None], log: LogView) -> None:
         log.open(path)
         await shows(pilot, "line 49")
+        for lower in (15, 9, 16):
+            await pilot.resize_terminal(60, lower)
+            await until(pilot, lambda: log.is_vertical_scroll_end and log.following)
+            await shows(pilot, "line 49")
         await pilot.press("k", "k", "k")
         await until(pilot, lambda: not log.following)
         append(path, "line 50\nhalf a line")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import time
 
-import numpy as np
 import pytest
 
+from engine.dispatch.survey import SurveyReader
 from engine.store.attempts import Contact
 from engine.store.experiment import Experiment
 from engine.telemetry.health_observed import Act, Verdict
+from engine.telemetry.numbers import duration
 from engine.telemetry.records import Level
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, World
 from tui.canvas.charset import UNICODE
-from tui.run.curves import Curves
+from tui.run.detail import DetailReader, detail_text
 from tui.run.facts import RunFacts, RunReader
 from tui.widgets.banner import news
-from tui.widgets.run_header import eta_seconds, header_parts
+from tui.widgets.run_header import header_parts
 
 
 @pytest.fixture
@@ -28,7 +29,10 @@ def facts(world: World) -> RunFacts:
     world.begin(identity, hosts=("n1", "n2"))
     world.train(identity, range(1, 43), seconds_per_step=2.0)
     world.checkpoint(identity, 40)
-    return RunReader(world.store, identity).read()
+    found = RunReader(world.store, identity).read()
+    heard = found.experiment.heard_at
+    assert heard is not None
+    return dataclasses.replace(found, attempts=[dataclasses.replace(found.attempts[0], started_at=heard + 3 - 84)])
 
 
 def changed(facts: RunFacts, **changes: object) -> RunFacts:
@@ -49,7 +53,6 @@ def test_the_header_tells_state_place_pace_checkpoint_and_age(facts: RunFacts) -
     assert heard is not None
     expected = ["● running", "step 42/100", "42%", "ETA 1m56", "12k tok/s", "⚑ 40", "data 3 s old"]
     assert words(facts, heard + 3) == expected
-    assert eta_seconds(facts) == 116
     assert words(changed(facts, desired=Desired.STOP), heard)[0] == "● running, stopping"
     ended = changed(facts, state=State.STOPPED, desired=Desired.STOP, started_at=heard - 60, ended_at=heard)
     assert words(ended, heard + 7200) == ["■ stopped", "step 42/100", "42%", "took 1m00", "⚑ 40", "ended 2h ago"]
@@ -94,9 +97,14 @@ def test_the_banner_tells_what_matters_most_first(facts: RunFacts) -> None:
     assert news(waits, now) == ("information", "waits for 8 slots.")
 
 
-def test_an_eta_is_told_only_of_a_run_that_moves(facts: RunFacts) -> None:
-    assert eta_seconds(changed(facts, total_steps=None)) is None
-    assert eta_seconds(changed(facts, state=State.STOPPED)) is None
-    assert eta_seconds(changed(facts, curves=Curves({}))) is None
-    assert eta_seconds(changed(facts, step=200)) == 0
-    assert np.isfinite(eta_seconds(facts) or math.nan)
+def test_the_time_that_is_left_is_the_same_wherever_it_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = world.add("one", hostfile="hosts", hostfile_text="n1 slots=1\n")
+    world.begin(identity, hosts=("n1",))
+    world.train(identity, range(1, 43), seconds_per_step=2.0)
+    facts, now = RunReader(world.store, identity).read(), time.time() + 4200
+    monkeypatch.setattr(time, "time", lambda: now)
+    told = next(word for word in words(facts, now) if word.startswith("ETA ")).removeprefix("ETA ")
+    assert told.startswith("1h36")
+    assert f"ETA       {told}" in str(detail_text(DetailReader(world.store).read(identity), now, 60))
+    (running,) = SurveyReader(world.store).read().running
+    assert running.ends_at is not None and duration(running.ends_at - now) == told
