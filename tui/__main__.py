@@ -57,9 +57,10 @@ def _run(arguments: argparse.Namespace) -> int:
     _bind_keys(arguments.keys)
     wishes = _wishes(arguments.notify, usual=not arguments.demo)
     from tui.allocator import share_memory
+    from tui.turns import give_way
 
     share_memory()
-    sys.setswitchinterval(0.001)  # the threads that read give way to the one that has the screen
+    give_way()
     from tui.app import PlumblineApp
     from tui.showcase.opening import IdleIntents, generated_experiments
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import on, work
-from textual.app import App
 from textual.binding import BindingType
 from textual.events import Resize
 from textual.filter import LineFilter, Monochrome, NoColor
+from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -26,27 +26,35 @@ from tui.acyclic_strips import keep_no_strip_of_itself
 from tui.canvas.charset import ASCII, current
 from tui.collecting import collect_when_quiet
 from tui.data import DispatcherSeen, Follows, StoreChanged, StoreFailed, StoreOpened, StoreWatcher
+from tui.going import Going
 from tui.intents import Intents
 from tui.leaving import farewell, when_left
 from tui.marks import Marks
 from tui.notices.telling import Teller, WebhookFailed
 from tui.notices.watching import Noticed
 from tui.notices.wishes import Wishes
-from tui.places import place
 from tui.plain_output import AsciiOnly
 from tui.screens.runs import RunsScreen
 from tui.screens.small import SMALLEST, TooSmallScreen
 from tui.text.safe import visible
+from tui.thrifty_app import ThriftyApp
 from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from textual.command import Provider
-    from textual.driver import Driver
 
     from engine.store.database import Store
 
 
 _ASCII = (AsciiOnly(),)
+
+
+class FirstResolved(Message):
+    """What the command line names was looked for. found: the id of the experiment, or why there is none."""
+
+    def __init__(self, found: str | PlumblineError) -> None:
+        super().__init__()
+        self.found = found
 
 
 def _commands() -> type[Provider]:
@@ -55,7 +63,7 @@ def _commands() -> type[Provider]:
     return ActionCommands
 
 
-class PlumblineApp(App[None]):
+class PlumblineApp(ThriftyApp):
     """A view over one database, plus intents. Leaving it changes nothing that runs."""
 
     TITLE = "plumbline"
@@ -96,8 +104,7 @@ class PlumblineApp(App[None]):
         self._store: Store | None = None
         self._first = experiment
         self._runs = RunsScreen()
-        self._places: dict[str, Screen[Any]] = {}
-        self._shown_last: str | None = None  # the experiment
+        self._going = Going(self, self._runs)
         self._watcher = StoreWatcher(self, database)
         self._teller = Teller(self, wishes or Wishes())
 
@@ -118,12 +125,6 @@ class PlumblineApp(App[None]):
         """What `--db` must say to mean this database; null when it is the default one."""
         default = Path(os.environ.get("ENGINE_DB") or "experiments.db").expanduser().absolute()
         return None if self.database == default else str(self.database)
-
-    def get_driver_class(self) -> type[Driver]:
-        """Return what talks to the terminal."""
-        from tui.thrifty_driver import thrifty
-
-        return thrifty(super().get_driver_class())
 
     def get_css_variables(self) -> dict[str, str]:
         """Return the theme's variables; without colours the cursor stands out otherwise."""
@@ -244,50 +245,12 @@ class PlumblineApp(App[None]):
             await self.run_action(entry.handler, default_namespace=self.screen)
 
     def open_run(self, identity: str) -> None:
-        """Show one experiment."""
-        from tui.screens.run import RunScreen
-
-        self._shown_last = identity
-        self.push_screen(RunScreen(identity))
+        """Show one experiment; the one that was shown last as it was left."""
+        self._going.open_run(identity)
 
     def action_go(self, identity: str) -> None:
         """Go to one of the places; each is as it was left. A form that was changed asks first."""
-        when_left(self, partial(self._go, identity))
-
-    def _go(self, identity: str) -> None:
-        if identity == "run":
-            self._go_to_run()
-        else:
-            screen = self._runs if identity == "runs" else self._place(identity)
-            if screen is self.screen:
-                return
-            if self.screen in self._places.values() and screen is not self._runs and self._is_above_runs():
-                self.switch_screen(screen)  # the list of runs below has nothing to draw
-                return
-            self._go_home()
-            if screen is not self._runs:
-                self.push_screen(screen)
-
-    def _go_to_run(self) -> None:
-        experiment = self.context.experiment
-        shown = experiment.id if experiment is not None else self._shown_last
-        if shown is None:
-            self.say("There is no run to show: n starts one.", "warning")
-        elif not hasattr(self.screen, "experiment_id"):
-            self.open_run(shown)
-
-    def _place(self, identity: str) -> Screen[Any]:
-        if identity not in self._places:
-            self._places[identity] = place(identity).make()
-            self.install_screen(self._places[identity], identity)  # else it is thrown away when one goes elsewhere
-        return self._places[identity]
-
-    def _is_above_runs(self) -> bool:
-        return len(self.screen_stack) > 1 and self.screen_stack[-2] is self._runs
-
-    def _go_home(self) -> None:
-        while self.screen is not self._runs:
-            self.screen.dismiss()
+        when_left(self, partial(self._going.go, identity))
 
     def neighbour(self, identity: str, direction: int) -> str | None:
         """Return the run after (1) or before (-1) this one in the list, as it is filtered; null at its end."""
@@ -300,10 +263,17 @@ class PlumblineApp(App[None]):
         try:
             identity = experiments.resolve(self.store, reference)
         except PlumblineError as error:
-            self.call_from_thread(self._leave, error)
+            self.post_message(FirstResolved(error))
         else:
-            self.call_from_thread(self.open_run, identity)
-            self.call_from_thread(self._runs.want, identity)
+            self.post_message(FirstResolved(identity))
+
+    @on(FirstResolved)
+    def _first_resolved(self, message: FirstResolved) -> None:
+        if isinstance(message.found, PlumblineError):
+            self._leave(message.found)
+        else:
+            self.open_run(message.found)
+            self._runs.want(message.found)
 
     def _leave(self, error: PlumblineError) -> None:
         self.exit(return_code=error.exit_code, message=f"error: {error}")

@@ -59,8 +59,8 @@ class Pace:
         return _written(self._owner)
 
     def _catch_up(self) -> None:
-        if self._wanted and self._owner.is_attached:
-            self._wanted = False
+        wanted, self._wanted = self._wanted, False
+        if wanted and self._owner.is_attached and self._owner.screen.is_current:  # else it asks when it is shown again
             self.ask()
 
 

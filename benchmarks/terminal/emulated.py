@@ -120,7 +120,8 @@ class PseudoTerminal:
         self.seen: Callable[[Screen, float], None] | None = None  # called with time.time() after each change
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
-            kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "ENGINE_DB")}
+            others = ("NO_COLOR", "ENGINE_DB", "COLUMNS", "LINES")  # the last two tell of another terminal
+            kept = {name: value for name, value in os.environ.items() if name not in others}
             chosen = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **(environment or {})}
             os.execve(command[0], list(command), {**kept, **chosen})
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

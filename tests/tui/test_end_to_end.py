@@ -37,7 +37,8 @@ STEP = re.compile(r"\b(\d+)(?:/100k|/100000| of 100000)")
 
 def axis_end(shown: str) -> int:
     """Return the last number below the charts."""
-    axes = [line.split() for line in shown.splitlines() if re.fullmatch(r"[ \d]*\d[ \d]*", line)]
+    lines = [line.replace(" step", "") for line in shown.splitlines()]  # where there is room for the word
+    axes = [line.split() for line in lines if re.fullmatch(r"[ \d]*\d[ \d]*", line)]
     return max((int(number) for axis in axes for number in axis), default=0)
 
 

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import ScreenResume
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -124,9 +123,6 @@ class ClusterScreen(FollowingScreen):
         self._check.display = False
         self.set_interval(1.0, self._tick)
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
-        self.reload()
-
     def on_screen_suspend(self) -> None:
         if not self.app.screen.is_modal:
             self._give_up()
@@ -154,6 +150,8 @@ class ClusterScreen(FollowingScreen):
 
     @on(Loaded)
     def _loaded(self, message: Loaded) -> None:
+        if self.comes_too_late(message.seconds):
+            return
         first = self.facts is None
         self.facts = message.facts
         self._show()

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import ScreenResume
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
@@ -137,15 +136,13 @@ class CompareScreen(CompareKeys):
     def unlisted(self) -> frozenset[str]:
         """Actions that the key bar leaves out: the tabs have their keys, and some keys are for one tab alone."""
         if not self.compared.runs:
-            return frozenset(action.id for action in table.of_scope("compare"))
+            offered = {"compare-enter"} if self._offer else set()
+            return frozenset(action.id for action in table.of_scope("compare")) - offered
         tabs = (f"compare-{name}" for name in TABS)
-        return frozenset((*tabs, *(name for name, of in _LISTED.items() if self.tab not in of)))
+        return frozenset(("compare-enter", *tabs, *(name for name, of in _LISTED.items() if self.tab not in of)))
 
     def on_mount(self) -> None:
         self.add_class("-nothing")
-
-    def on_screen_resume(self, event: ScreenResume) -> None:
-        self._choose()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._tell)
@@ -206,6 +203,8 @@ class CompareScreen(CompareKeys):
 
     @on(Loaded)
     def _loaded(self, message: Loaded) -> None:
+        if self.comes_too_late(message.seconds):
+            return
         if message.reader is self._reader:
             self._take(message.compared)
         self._pace.done(message.seconds)

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.events import ScreenResume
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -128,9 +127,6 @@ class IndexScreen(FollowingScreen):
         self._tell()
         self._show_lanes()
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
-        self.reload()
-
     async def on_screen_suspend(self) -> None:
         if not self.app.screen.is_modal:
             self._give_up()
@@ -160,6 +156,8 @@ class IndexScreen(FollowingScreen):
 
     @on(Loaded)
     def _loaded(self, message: Loaded) -> None:
+        if self.comes_too_late(message.seconds):
+            return
         self.facts = message.facts
         self._show_rows()
         self._tell()
@@ -189,9 +187,8 @@ class IndexScreen(FollowingScreen):
         self.status.facts(dispatcher_standing(self.plumbline, needed=live))
         separator = f" {current().separator} "
         model = [] if self.model is None else [f"model {visible(self.model)}"]
-        self._how.update(
-            separator.join([f"mode {self.mode}", f"{self.number} passage{'s' if self.number > 1 else ''}", *model])
-        )
+        passages = f"{self.number} passage{'s' if self.number > 1 else ''}"
+        tell(self._how, separator.join([f"mode {self.mode}", passages, *model]))
         self._keys.tell()
 
     def _tick(self) -> None:

@@ -10,7 +10,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import ScreenResume
 from textual.message import Message
 from textual.widgets import Static
 
@@ -94,9 +93,6 @@ class QueueScreen(FollowingScreen):
         if not self.plumbline.store_is_open:
             self._empty.update(with_keys(_EMPTY))
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
-        self.reload()
-
     def reload(self) -> None:
         """Read what is new."""
         if self.plumbline.store_is_open:
@@ -121,6 +117,8 @@ class QueueScreen(FollowingScreen):
     def _show(self, message: Loaded) -> None:
         from tui.queue.text import nodes_lines, nodes_title
 
+        if self.comes_too_late(message.seconds):
+            return
         self.survey = survey = message.survey
         unfinished = [one.experiment for one in survey.running] + [each.experiment for each in survey.waiting]
         stages = [stage.experiment for each in survey.launches.values() for stage in each]

@@ -16,19 +16,21 @@ from textual.message import Message
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.canvas.charset import current
+from tui.canvas.plot import Plot
 from tui.pace import Later, Pace
 from tui.run.curves import XMode
 from tui.run.facts import RunFacts, RunReader
 from tui.run.panels import Pointed, axis_name
 from tui.run.tracks import Look
-from tui.screens.following import FollowingScreen
+from tui.run.view import View
+from tui.screens.run_keys import RunKeys
 from tui.standing import counts, dispatcher_standing
 from tui.text.safe import visible
 from tui.widgets.banner import Banner, news
 from tui.widgets.chart_grid import ChartGrid
 from tui.widgets.family import Family
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.log_view import RANGES, LogView
+from tui.widgets.log_view import LogView
 from tui.widgets.pane_bar import PaneBar
 from tui.widgets.run_header import RunHeader
 from tui.widgets.run_panes import READ_FOR, RunPanes
@@ -39,7 +41,10 @@ if TYPE_CHECKING:
     from engine.store.experiment import Experiment
 
 
-class RunScreen(FollowingScreen):
+_KEPT_FOR = 60.0  # seconds that what was read of a run is kept while another screen is shown
+
+
+class RunScreen(RunKeys):
     """One experiment, followed while it runs."""
 
     CSS_PATH = "run.tcss"
@@ -61,6 +66,7 @@ class RunScreen(FollowingScreen):
         self._pace = Pace(self, self._begin_read, longest_rest=0.3)
         self._charts_later, self._charts_behind = Later(self), False
         self._looked: Look | None = None  # what was in sight at the last read
+        self._left_at = 0.0  # when another screen covered it
         self._problem: str | None = None  # why it cannot be read
         self._top = TopLine("Run")
         self._header = RunHeader()
@@ -89,6 +95,14 @@ class RunScreen(FollowingScreen):
         self.set_interval(1.0, self._tick)
         self.reload()
 
+    def on_screen_suspend(self) -> None:
+        self._left_at = time.monotonic()
+
+    def shown_again(self) -> None:
+        """Read what is new; at once, if it is another run."""
+        self._pace.ask(at_once=self.facts is None)
+        self._tick()
+
     def reload(self) -> None:
         """Read what is new."""
         self._pace.ask()
@@ -111,6 +125,8 @@ class RunScreen(FollowingScreen):
 
     @on(Loaded)
     def _loaded(self, message: Loaded) -> None:
+        if self.comes_too_late(message.seconds):
+            return
         if message.reader is self._reader:
             first = self.facts is None
             self.facts, self._problem = message.facts, None
@@ -144,6 +160,10 @@ class RunScreen(FollowingScreen):
 
     def _tick(self) -> None:
         """Tell what changes with time alone, and what came later than the rest."""
+        if not self.is_current:
+            if time.monotonic() - self._left_at > _KEPT_FOR:
+                self._reader = None  # with all the points that it has
+            return
         if self._charts_behind and self.facts is not None and self._charts_later.is_due():
             self._draw(self.facts)
         if self._problem is not None:
@@ -193,13 +213,11 @@ class RunScreen(FollowingScreen):
     def _tell_focus(self) -> None:
         self._panes.bar.set_class(self.focused is not None and self._panes in self.focused.ancestors, "-focused")
 
-    def action_maximise(self) -> None:
-        """Give the whole screen to the focused chart, or show all again."""
-        self._charts.maximise()
-
     @on(ChartGrid.Arranged)
     def _arranged(self) -> None:
         self.set_class(self._charts.maximised is not None, "-maximised")
+        if self.focused is None and self._charts.display and self.app.app_focus:
+            self._charts.focus_first()  # it was asked to before there was a chart
         self._tell_standing()
         if self._charts.is_coarse and self._charts.look != self._looked:
             self._pace.ask(at_once=True)
@@ -219,42 +237,6 @@ class RunScreen(FollowingScreen):
     def _pane_has_focus(self) -> bool:
         return self._panes.bar.has_class("-focused")
 
-    def action_next_mode(self) -> None:
-        """Let the x axis count the next thing."""
-        self._charts.next_mode()
-
-    def action_next_scale(self) -> None:
-        """Change the y axis."""
-        self._charts.next_scale()
-
-    def action_smoother(self, by: int) -> None:
-        """Smooth more or less."""
-        self._charts.smoother(by)
-
-    def action_zoom(self, direction: int) -> None:
-        """Show less or more of the x axis."""
-        self._charts.zoom(direction)
-
-    def action_move(self, direction: int) -> None:
-        """Move the crosshair, or the window."""
-        self._charts.move(direction)
-
-    def action_row(self, by: int) -> None:
-        """Go to the chart below or above."""
-        self._charts.focus_row(by)
-
-    def action_reset(self) -> None:
-        """Show everything."""
-        self._charts.reset()
-
-    def action_inspect(self) -> None:
-        """Show or hide the crosshair."""
-        self._charts.inspect()
-
-    def action_page(self, by: int) -> None:
-        """Show more charts."""
-        self._charts.turn_page(by)
-
     def action_pane(self, name: str) -> None:
         """Show a pane below the charts, on a small screen instead of them; once more: back to these."""
         if self._panes.chosen == name and self._pane_has_focus:
@@ -270,19 +252,6 @@ class RunScreen(FollowingScreen):
         if not (self._pane_has_focus and self._panes.chosen == message.name):
             self.action_pane(message.name)
 
-    def action_follow(self) -> None:
-        """Follow the end of the log, or stop."""
-        self._panes.log_view.toggle_following()
-        self._panes.tell()
-
-    def action_log(self, what: str) -> None:
-        """Change how the log is shown. what: a method of `LogView`."""
-        getattr(self._panes.log_view, what)()
-
-    def action_log_range(self, digit: int) -> None:
-        """Show the log of the last minutes, by the digit that means them."""
-        self._panes.log_view.choose_range(RANGES[digit])
-
     @work
     async def action_choose_log(self) -> None:
         """Show the log of another rank: of two the other one, of more the one that is chosen."""
@@ -290,7 +259,9 @@ class RunScreen(FollowingScreen):
 
         logs = self._panes.logs
         if len(logs) < 2:
-            self.status.say("There is no other log." if logs else "There is no log yet.", "warning")
+            ended = self.selected is not None and self.selected.state.ended
+            absent = "The run left no log here." if ended else "There is no log yet."
+            self.status.say("There is no other log." if logs else absent, "warning")
             return
         chosen = self._panes.next_log()
         if len(logs) > 2:
@@ -362,8 +333,26 @@ class RunScreen(FollowingScreen):
         else:
             self._show_other(identity)
 
+    def show_run(self, identity: str) -> None:
+        """Be the screen of an experiment: of another one than before as if there had been none before."""
+        if identity == self.experiment_id:
+            return
+        self.remove_class("-pane")
+        self.set_focus(None)
+        self.status.silence()
+        self._panes.start_over()
+        self._charts.view = View()
+        for chart in self._charts.charts:
+            chart.show(Plot(()))  # no curve of the one before is seen for a moment
+        self._forget(identity)
+
     def _show_other(self, identity: str) -> None:
-        """Show another experiment on this screen."""
+        """Show another experiment in the same way."""
+        self._forget(identity)
+        self._pace.ask(at_once=True)
+
+    def _forget(self, identity: str) -> None:
+        """Show nothing, until this experiment was read."""
         self.experiment_id = identity
         self._reader, self.facts, self._problem = None, None, None
         self._panes.clear()
@@ -371,4 +360,3 @@ class RunScreen(FollowingScreen):
         self._header.show(None)
         self._banner.tell(None)
         self._top.show([], identity)
-        self._pace.ask(at_once=True)

@@ -10,7 +10,6 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import ScreenResume
 from textual.message import Message
 from textual.widgets import Static
 
@@ -159,6 +158,8 @@ class RunsScreen(RunChoices, RunChanges, RunExports):
         if message.overview.specs is not None:
             while self._waiting:
                 self._waiting.pop().set_result(None)
+        if not self.table.is_empty and self.comes_too_late(message.seconds):
+            return
         if self._filter.typed_in:
             self._know()
         self._show_list()
@@ -294,15 +295,17 @@ class RunsScreen(RunChoices, RunChanges, RunExports):
 
     @on(RunTable.Moved)
     def _moved(self) -> None:
-        self._look_at_detail()
-        self._tell()
+        if self.is_current:  # else another screen moved the cursor
+            self._look_at_detail()
+            self._tell()
 
     def _look_at_detail(self) -> None:
         self._detail.look_at(self.selected, self.plumbline.marks.baseline)
 
-    def on_screen_resume(self, event: ScreenResume) -> None:
+    def shown_again(self) -> None:
+        """Read what is new, and show the marks, which may have changed elsewhere."""
         self.reload()
-        self._show_list()  # marks may have changed elsewhere
+        self._show_list()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._look_at_detail)
