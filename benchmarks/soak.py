@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 from soak_writer import DATABASE, RUNS
-from terminal.emulated import PseudoTerminal, Screen
+from terminal.emulated import Screen
+from terminal.pty_program import COLUMNS, LINES, PtyProgram
 
-COLUMNS, LINES = 160, 48
 PAUSE = 0.12  # seconds between two keys
 SETTLE = 0.3  # seconds before a key that is measured
 PATIENCE = 20.0  # seconds
@@ -59,7 +59,7 @@ class Tenth:
 class Visitor:
     """Presses keys, round and round, and measures."""
 
-    def __init__(self, terminal: PseudoTerminal) -> None:
+    def __init__(self, terminal: PtyProgram) -> None:
         self.terminal, self.tenth, self._rounds = terminal, Tenth(), 0
 
     def round(self) -> None:
@@ -89,7 +89,7 @@ class Visitor:
         self.press("xxxxx", "v", "v", "v", "v", "i", "\x1b[D", "\x1b[D", "i", "+", "+", "\x1b[D", "0")
         self.press("\x1b[6~", "\x1b[6~", "\x1b[5~", "\x1b[5~", "\r", "\x1b")
         for way_back in ("2", "\x1b"):  # with nothing to maximise escape left the screen; or it came too soon
-            if self.terminal.wait(_PLACES["2"], 2 * SETTLE) is None:
+            if self.terminal.wait(lambda screen: "S spec" in screen.text(), 2 * SETTLE) is None:
                 self.press(way_back)
         self.smooth()
         for pane in "ls!SL":
@@ -154,7 +154,7 @@ def _milliseconds(seconds: list[float]) -> str:
     return f"{np.percentile(seconds, 95) * 1000:8.0f}" if seconds else f"{'–':>8}"
 
 
-def watch(terminal: PseudoTerminal, writer: subprocess.Popen[str]) -> list[Tenth]:
+def watch(terminal: PtyProgram, writer: subprocess.Popen[str]) -> list[Tenth]:
     """Visit all places again and again while the writer writes; print a line a tenth."""
     written = 0
     ended = threading.Event()
@@ -171,13 +171,13 @@ def watch(terminal: PseudoTerminal, writer: subprocess.Popen[str]) -> list[Tenth
     visitor, tenths = Visitor(terminal), list[Tenth]()
     head = ("written", "MiB", "most", "CPU %", "KB/s", "key p95", "place p95", "keys")
     print(("{:>8}" * 5 + "{:>9}{:>11}{:>6}").format(*head), flush=True)
-    began, cpu, received = time.monotonic(), terminal.cpu_seconds(), terminal.received
+    began, cpu, received = time.monotonic(), terminal.cpu_seconds(), len(terminal.output)
     while not ended.is_set():
         visitor.round()
         if written == len(tenths) and not ended.is_set():
             continue
         tenth = visitor.tenth
-        now, used, got = time.monotonic(), terminal.cpu_seconds(), terminal.received
+        now, used, got = time.monotonic(), terminal.cpu_seconds(), len(terminal.output)
         tenth.seconds, tenth.cpu, tenth.received = now - began, used - cpu, got - received
         began, cpu, received = now, used, got
         visitor.tenth = Tenth()
@@ -223,18 +223,14 @@ def main() -> None:
         try:
             assert writer.stdout is not None
             writer.stdout.readline()
-            terminal = PseudoTerminal(
-                [sys.executable, "-m", "tui", "--debug", "--readonly", "--db", str(Path(folder) / DATABASE)],
-                COLUMNS, LINES, {"PYTHONPATH": str(REPOSITORY), "HOME": folder},
-            )  # fmt: skip
-            try:
+            words = [sys.executable, "-m", "tui", "--debug", "--readonly", "--db", str(Path(folder) / DATABASE)]
+            own = {"PYTHONPATH": str(REPOSITORY), "HOME": folder}
+            with PtyProgram(words, Path.cwd(), own, emulated=True, answers=False) as terminal:
                 terminal.shows("10 runs")
                 # newest first, so that the two that wait stand above the eight; a mark moves the cursor on
                 terminal.press("jj" + " " * RUNS)
                 terminal.shows("10 runs, 8 marked")
                 judge(watch(terminal, writer))
-            finally:
-                terminal.close()
         finally:
             writer.terminate()
             writer.wait()

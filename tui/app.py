@@ -38,6 +38,7 @@ from tui.screens.runs import RunsScreen
 from tui.screens.small import SMALLEST, TooSmallScreen
 from tui.text.safe import visible
 from tui.thrifty_app import ThriftyApp
+from tui.warming import load_soon
 from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -150,7 +151,9 @@ class PlumblineApp(ThriftyApp):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._watcher.start)
-        collect_when_quiet(self)
+        if not self.is_headless:
+            collect_when_quiet(self)
+            load_soon(self)
 
     def on_unmount(self) -> None:
         self._teller.stop()

