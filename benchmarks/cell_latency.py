@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from cluster_load import cpu_seconds
 from machine import describe
-from terminal.emulated import PseudoTerminal, Screen
+from terminal.emulated import Screen
+from terminal.pty_program import PtyProgram
 
 from engine.cluster.snapshot import take_snapshot
 from engine.cluster.testbed import Testbed
@@ -102,8 +103,9 @@ def watch_screens(store: Store, ids: list[str], seconds: float) -> None:
     held = holder(store.path)
     assert held is not None
     command = [sys.executable, "-m", "tui", "--readonly", "--db", str(store.path)]
-    terminal = PseudoTerminal(command, COLUMNS, LINES, {"HOME": str(store.path.parent)})
-    try:
+    folder = store.path.parent
+    own = {"HOME": str(folder)}
+    with PtyProgram(command, Path.cwd(), own, columns=COLUMNS, lines=LINES, emulated=True, answers=False) as terminal:
         terminal.shows(ids[0], ids[-1], "● running")
         for screen, keys, ready, steps_on in (
             ("list of all runs, step", "", "runs", in_list),
@@ -112,18 +114,16 @@ def watch_screens(store: Store, ids: list[str], seconds: float) -> None:
             terminal.press(keys)
             terminal.shows(ready)
             time.sleep(_SETTLE)
-            watch, began, received = Watch(steps_on), time.monotonic(), terminal.received
+            watch, began, received = Watch(steps_on), time.monotonic(), len(terminal.output)
             cpu = terminal.cpu_seconds(), cpu_seconds(held.pid)
             terminal.seen = watch
             time.sleep(seconds)
             terminal.seen = None
-            wall, received = time.monotonic() - began, terminal.received - received
+            wall, received = time.monotonic() - began, len(terminal.output) - received
             used, dispatched = terminal.cpu_seconds() - cpu[0], cpu_seconds(held.pid) - cpu[1]
             print(told(screen, delays(watch.shown, logged)), f"  (target: p95 ≤ {TARGET} ms)")
             print(f"    plumbline {100 * used / wall:.0f} % of a core, {received / wall / 1000:.1f} KB/s;", end="")
             print(f" dispatcher {100 * dispatched / wall:.0f} % of a core", flush=True)
-    finally:
-        terminal.close()
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def _wait_for_rest(program: PtyProgram) -> None:
 
 def _go(program: PtyProgram, key: str) -> None:
     program.wait_until(lambda screen: "live-7" in screen.text())
-    program.press(key.encode())
+    program.press(key)
     program.read_for(0.5)
 
 
@@ -164,22 +164,21 @@ def measure_live(bench: Bench) -> None:
     with streaming(words, bench.environment), bench.plumbline().start() as program:
         program.wait_until(lambda screen: "live-7" in screen.text())
         program.read_for(3.0)
-        assert program.screen is not None
         told = live(program, SECONDS)
         names = [f"live-{number}" for number in range(LIVE - 1, LIVE - 6, -1)]
         ours.append(("Runs", told, keys.press_all(program, keys.of_runs(program.screen, names), 8)))
-        program.press(b"\r")
+        program.press("\r")
         program.wait_until(lambda screen: "smoothing" in screen.row(LINES - 2) and "└┬" in screen.text())
         program.read_for(2.0)
         told = live(program, SECONDS)
         newest, before = bench.filled.live[-1], bench.filled.live[-2]
         ours.append(("Run", told, keys.press_all(program, keys.of_run(program.screen, newest, before), 5)))
-        program.press(b"1")
+        program.press("1")
         program.read_for(1.0)
         for _ in range(4):
-            program.press(b" j")
+            program.press(" j")
             program.read_for(0.3)
-        program.press(b"3")
+        program.press("3")
         program.wait_until(lambda screen: "reward-KL" in screen.text() and "smoothing" in screen.row(LINES - 2))
         program.read_for(3.0)
         ours.append(("Compare", None, keys.press_all(program, keys.OF_COMPARE, 6)))

@@ -1,22 +1,9 @@
-"""A program in a pseudo-terminal, and what stands on its screen: enough of a terminal for what Textual writes."""
+"""What stands on the screen of a terminal: enough of one for what Textual writes."""
 
 from __future__ import annotations
 
 import codecs
-import contextlib
-import fcntl
-import os
-import pty
 import re
-import select
-import signal
-import struct
-import sys
-import termios
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from rich.cells import get_character_cell_size
 
@@ -29,8 +16,6 @@ _TOKENS = re.compile(
     re.DOTALL,
 )
 _UNFINISHED = 4_096  # characters that may wait for the end of a sequence
-_KEPT = 16_384  # bytes
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Screen:
@@ -107,91 +92,6 @@ class Screen:
             glyphs[self._column :] = [" "] * (self.columns - self._column)
 
 
-class PseudoTerminal:
-    """A program in a terminal of its own. A thread reads what it writes, puts it on `screen`, and tells `seen`."""
-
-    def __init__(
-        self, command: Sequence[str], columns: int, lines: int, environment: Mapping[str, str] | None = None
-    ) -> None:
-        self.screen = Screen(columns, lines)
-        self.received = 0  # bytes
-        self._latest = b""
-        self.changed = threading.Condition()  # guards `screen`
-        self.seen: Callable[[Screen, float], None] | None = None  # called with time.time() after each change
-        self.pid, self._terminal = pty.fork()
-        if self.pid == 0:
-            others = ("NO_COLOR", "ENGINE_DB", "COLUMNS", "LINES")  # the last two tell of another terminal
-            kept = {name: value for name, value in os.environ.items() if name not in others}
-            chosen = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **(environment or {})}
-            os.execve(command[0], list(command), {**kept, **chosen})
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def press(self, keys: str) -> None:
-        """Type these characters."""
-        os.write(self._terminal, keys.encode())
-
-    def wait(self, holds: Callable[[Screen], bool], seconds: float = 60.0) -> float | None:
-        """Wait until something holds of the screen; return how long that took in seconds, null if it never did."""
-        began = time.monotonic()
-        with self.changed:
-            while not holds(self.screen):
-                left = began + seconds - time.monotonic()
-                if left <= 0 or not self.changed.wait(left):
-                    return None
-        return time.monotonic() - began
-
-    def shows(self, *texts: str, seconds: float = 60.0) -> float:
-        """Wait until all of these stand on the screen; return the seconds. Ends the program when they never do."""
-        found = self.wait(lambda screen: all(text in screen.text() for text in texts), seconds)
-        if found is None:
-            sys.exit(f"{' and '.join(texts)} did not come:\n{self.said()}")
-        return found
-
-    def said(self) -> str:
-        """Return what stands on the screen; of a program that has ended, the last that it wrote."""
-        with contextlib.suppress(ChildProcessError):
-            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-                return self.screen.text()
-        return _TOKENS.sub(lambda found: found["text"] or "\n", self._latest.decode("utf-8", "replace"))
-
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the program has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
-    def resident(self) -> float:
-        """Return the memory that the program holds, in MiB."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text("utf-8").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    def close(self) -> None:
-        """End the program, at once if it must be."""
-        give_up = time.monotonic() + 5
-        with contextlib.suppress(ChildProcessError, ProcessLookupError):  # it has ended
-            os.kill(self.pid, signal.SIGTERM)
-            while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-                if time.monotonic() > give_up:
-                    os.kill(self.pid, signal.SIGKILL)
-                time.sleep(0.02)
-        self._thread.join(5)
-        os.close(self._terminal)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                select.select([self._terminal], [], [])
-                data = os.read(self._terminal, 65_536)
-            except OSError:
-                return
-            if not data:
-                return
-            now = time.time()
-            with self.changed:
-                self.received += len(data)
-                self._latest = (self._latest + data)[-_KEPT:]
-                self.screen.feed(data)
-                if self.seen is not None:
-                    self.seen(self.screen, now)
-                self.changed.notify_all()
+def without_sequences(text: str) -> str:
+    """Return what is text in something written to a terminal, all else as line breaks."""
+    return _TOKENS.sub(lambda found: found["text"] or "\n", text)

@@ -51,7 +51,7 @@ def press_all(program: PtyProgram, keys: Sequence[Key], turns: int) -> Pressed:
             before, shows = len(program.output), key.shows
             if isinstance(shows, int):
                 shows = _changes(program.screen, shows)
-            pressed = program.press(key.keys.encode())
+            pressed = program.press(key.keys)
             shown = program.wait_for(b"(?s).", before, 20.0) if shows is None else program.wait_until(shows, 20.0)
             found.seconds.append(shown - pressed)
             found.by_key.setdefault(key.keys, []).append(shown - pressed)
@@ -59,8 +59,7 @@ def press_all(program: PtyProgram, keys: Sequence[Key], turns: int) -> Pressed:
     return found
 
 
-def _changes(screen: Screen | None, line: int) -> Shows:
-    assert screen is not None
+def _changes(screen: Screen, line: int) -> Shows:
     before = screen.row(line)
     return lambda screen: screen.row(line) != before
 

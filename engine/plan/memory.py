@@ -87,7 +87,7 @@ class Moment:
     @property
     def total(self) -> int:
         """Bytes a rank."""
-        return self.amounts.total
+        return sum(part.total for part in self.parts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,8 @@ def _moments(
     """Yield what the computing of one network adds to what all hold."""
 
     def moment(phase: Phase, more: Mapping[str, Amounts]) -> Moment:
-        return Moment(phase, role.name, {name: amounts + more.get(name, Amounts()) for name, amounts in held.items()})
+        parts = {name: amounts + more[name] if name in more else amounts for name, amounts in held.items()}
+        return Moment(phase, role.name, parts)
 
     network, state, precision = role.network, states[role.name], train.precision
     if role.writes is not None:

@@ -12,6 +12,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import ReaderError
 
 from engine.errors import InvalidInput
@@ -155,8 +156,9 @@ def _read(text: str, place: Callable[[int], str]) -> tuple[Any, Places]:
     if len(text) > LARGEST_TEXT or len(text.encode("utf-8", "surrogatepass")) > LARGEST_TEXT:
         raise InvalidInput(f"is larger than {LARGEST_TEXT // 1024} KiB; no spec is.", where=place(1))
     try:
-        _check_depth(text, place)
-        node = YAML(typ="safe", pure=True).compose(text)
+        node = _composed(text)
+    except _TooDeepError as error:
+        raise InvalidInput(f"is nested deeper than {_DEEPEST} levels.", where=place(_line(error.mark))) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         what = f"holds the character U+{ord(text[error.position]):04X}, which YAML does not allow."
@@ -179,13 +181,31 @@ def _line(mark: Any) -> int:
     return int(mark.line) + 1 if mark is not None else 1
 
 
-def _check_depth(text: str, place: Callable[[int], str]) -> None:
-    """Refuse deep nesting while it is read, before anything recurses into it."""
-    depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise InvalidInput(f"is nested deeper than {_DEEPEST} levels.", where=place(_line(event.start_mark)))
+class _TooDeepError(Exception):
+    def __init__(self, mark: Any) -> None:
+        self.mark = mark
+
+
+class _BoundedParser(Parser):
+    """Refuses deep nesting while it is read, before anything recurses into it."""
+
+    _depth = 0
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        self._depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if self._depth > _DEEPEST:
+            raise _TooDeepError(event.start_mark)
+        return event
+
+
+def _composed(text: str) -> Node | None:
+    """Return the root of a text; null of an empty one."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Parser = _BoundedParser
+    yaml.composer.warn_double_anchors = False
+    root: Node | None = yaml.compose(text)
+    return root
 
 
 class _Reader:

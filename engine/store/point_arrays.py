@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ _ROW = np.dtype([("step", np.int64), ("time", np.float64), ("value", np.float64)
 # SQLite has no NaN; of the text, numpy makes one.
 _VALUES = "step, time, ifnull(value, 'nan') FROM points WHERE series_id = ?"
 _ROWS = f"SELECT {_VALUES} AND attempt = ? AND step > ? AND step <= ? ORDER BY step"
+_LAST_ROWS = f"SELECT {_VALUES} AND attempt = ? AND step > ? AND step <= ? ORDER BY step DESC LIMIT ?"
 _NEWER = f"SELECT attempt, {_VALUES} AND (attempt, step) > (?, ?) ORDER BY attempt, step"
 
 
@@ -71,6 +73,36 @@ def fresh(
                     yield name, points
 
 
+def newest(store: Store, identity: str, whole: Collection[str], count: int) -> Iterator[tuple[str, PointArrays]]:
+    """Yield all series, those that are looked at closely whole, and of the others the newest points.
+
+    Exhaust it, or close it: the database is open for reading until then.
+
+    Args:
+        store: where.
+        identity: the experiment.
+        whole: names. A series whose last value is no finite number is whole, too: where did that begin?
+        count: of points of the others, at least 1.
+
+    Raises:
+        NotFound: if there is no such experiment.
+    """
+    with store.read() as connection:
+        require(connection, identity)
+        kept = lineage(connection, identity)
+        found = connection.exec_driver_sql(
+            "SELECT id, name, last_value FROM series WHERE experiment_id = ? AND last_step IS NOT NULL ORDER BY id",
+            (identity,),
+        ).all()
+        for series_id, name, value in found:
+            if name in whole or value is None or not math.isfinite(value):
+                points = _points(connection, series_id, kept, None)
+            else:
+                points = _tail(connection, series_id, kept, count)
+            if points.step.size:
+                yield name, points
+
+
 def between(store: Store, identity: str, ranges: Mapping[str, tuple[int, int]]) -> Iterator[tuple[str, PointArrays]]:
     """Yield the points of some series, from a step to another one, both included. Exhaust it, or close it.
 
@@ -100,6 +132,18 @@ def _part(connection: Connection, series_id: int, kept: Lineage, first: int, las
         bounds = series_id, span.attempt, max(span.after, first - 1), min(span.last, last)
         if bounds[2] < bounds[3]:
             parts.append((span.attempt, np.fromiter(driver.execute(_ROWS, bounds), _ROW)))
+    return PointArrays.joined(parts)
+
+
+def _tail(connection: Connection, series_id: int, kept: Lineage, count: int) -> PointArrays:
+    driver: Any = connection.connection.dbapi_connection
+    parts: list[tuple[int, NDArray[Any]]] = []
+    for span in reversed(list(spans(connection, series_id, kept))):
+        rows = driver.execute(_LAST_ROWS, (series_id, span.attempt, span.after, span.last, count))
+        parts.insert(0, (span.attempt, np.fromiter(rows, _ROW)[::-1]))
+        count -= parts[0][1].size
+        if count <= 0:
+            break
     return PointArrays.joined(parts)
 
 

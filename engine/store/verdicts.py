@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from engine.spec.models import PpoSpec
 from engine.store import attempts, experiments
-from engine.store.point_arrays import fresh
-from engine.telemetry.health import verdicts
-from engine.telemetry.health_observed import Observed, RankMark, Verdict
+from engine.store.point_arrays import newest
+from engine.telemetry.health import LOOKED_AT, verdicts
+from engine.telemetry.health_observed import RECENT, Observed, RankMark, Verdict
 from engine.telemetry.states import State
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read_verdicts(store: Store, identity: str, now: float) -> list[Verdict]:
     Raises NotFound if there is no such experiment.
     """
     experiment = experiments.get(store, identity)
-    curves = dict(fresh(store, identity, {}))
+    curves = dict(newest(store, identity, LOOKED_AT, RECENT))
     contacts = [each for each in attempts.contacts(store, identity) if each.attempt == experiment.attempts]
     observed = Observed(
         kind=experiment.kind,

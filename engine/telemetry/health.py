@@ -16,7 +16,7 @@ LOOKED_AT = frozenset(
         *("kl", "score", "response_length", "hallucinated", "entropy", "abstained"),
         *("loss", "eval_loss", "grad_norm", "overflow"),
     }
-)  # series of which a rule looks at more than the newest point
+)  # series that rules look at whole; at others where they end in no finite number, else at their last `RECENT` points
 _WORST_FIRST = (Level.ERROR, Level.WARNING, Level.INFO)
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from engine.telemetry.records import Level
 from engine.telemetry.smoothing import Floats
 
+RECENT = 64  # points that tell how long a step takes
+
 
 class Points(Protocol):
     """One series: [n] points, by ascending step."""
@@ -75,11 +77,20 @@ class Verdict:
 Rule = Callable[[Observed], Verdict | None]
 
 
-def seconds_per_step(series: Mapping[str, Points], recent: int = 64) -> float | None:
-    """Return the median time of a step over the last points, in seconds; null before there are two."""
-    longest = max(series.values(), key=lambda points: points.step.size, default=None)
-    if longest is None or longest.step.size < 2:
+def seconds_per_step(series: Mapping[str, Points]) -> float | None:
+    """Return the median time of a step over the last points, in seconds; null before there are two.
+
+    series: whole, or of some the last `RECENT` points. The one that is written most often tells it.
+    """
+    often = max(series.values(), key=_often, default=None)
+    if often is None or often.step.size < 2:
         return None
-    steps, times = np.diff(longest.step[-recent:]), np.diff(longest.time[-recent:])
+    steps, times = np.diff(often.step[-RECENT:]), np.diff(often.time[-RECENT:])
     forward = (steps > 0) & (times >= 0)
     return float(np.median(times[forward] / steps[forward])) if forward.any() else None
+
+
+def _often(points: Points) -> tuple[int, int]:
+    """Return what is larger of a series with more points and, of two with enough of them, in fewer steps."""
+    last = points.step[-RECENT:]
+    return last.size, int(last[0] - last[-1]) if last.size else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def tokens(example: Example, tokenizer: Any, *, loss: bool | None = None) -> lis
     """The example's tokens as text; only those that carry loss, or only those that don't."""
     pairs = zip(example.input_ids, example.loss_mask, strict=True)
     return [tokenizer.decode([token]) for token, carries in pairs if loss is None or carries == loss]
+
+
+word_tokenizer_once = functools.cache(word_tokenizer)
 
 
 def test_a_conversation_has_its_golden_tokens_and_mask(write_rows: WriteRows) -> None:
@@ -116,7 +120,7 @@ def test_sharegpt_messages_are_the_same_conversation(write_rows: WriteRows) -> N
 
 @pytest.mark.parametrize("max_length", range(3, 13))
 def test_what_is_cut_has_no_end_of_sequence_and_what_fits_has(facts: Path, max_length: int) -> None:
-    tokenizer = _tokenizers.setdefault(facts, word_tokenizer(facts / "sft.jsonl"))
+    tokenizer = word_tokenizer_once(facts / "sft.jsonl")
     whole = load_examples(Data(train=str(facts / "sft.jsonl")), tokenizer, "train", limit=50)
     cut = load_examples(Data(train=str(facts / "sft.jsonl"), max_length=max_length), tokenizer, "train", limit=50)
     by_place = {example.place: example for example in whole}
@@ -127,9 +131,6 @@ def test_what_is_cut_has_no_end_of_sequence_and_what_fits_has(facts: Path, max_l
         fits = len(before.input_ids) <= max_length
         assert (example.input_ids[-1] == tokenizer.eos_token_id) == fits
         assert all(example.loss_mask[example.prompt_length :]) and not any(example.loss_mask[: example.prompt_length])
-
-
-_tokenizers: dict[Path, Any] = {}
 
 
 def test_text_is_learned_whole_and_ends(write_rows: WriteRows) -> None:

@@ -138,7 +138,7 @@ def overrides(draw: st.DrawFn) -> list[str]:
 
 
 @given(overrides())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 def test_the_peak_is_the_worst_moment_and_its_parts_add_up(folder: Path, changed: list[str]) -> None:
     plan = plan_of(folder, *changed)
     memory = plan.memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from engine.store.inputs import Input
 from engine.store.pedigree import Relative, pedigree
 from engine.store.verdicts import rank_marks, read_verdicts
 from engine.telemetry.health_observed import RankMark
+from tests.store.test_point_arrays import Written
 
 SPEC = "kind: sft\nmodel: {architecture: {layers: 2}, tokenizer: {}}\ndata: {train: facts.jsonl}\n"
 
@@ -56,3 +58,12 @@ def test_the_marks_of_ranks_are_those_of_nodes_that_report(store: Store) -> None
         attempts.hear(store, identity, 1, node, f"n{node}", heard_at=heard, message=None, pulse={"ranks": ranks})
     assert rank_marks(attempts.contacts(store, identity), 1000.0) == [RankMark(0, "n0", 7, "step", 7.0)]
     assert read_verdicts(store, identity, 1000.0) == []
+
+
+def test_a_series_that_no_rule_names_is_told_since_the_step_at_which_it_was_no_number(tmp_path: Path) -> None:
+    written = Written(tmp_path)
+    attempt = written.launch(0)
+    written.log(attempt, range(1, 301), loss=1.0, value_loss=2.0)
+    written.log(attempt, range(301, 501), loss=1.0, value_loss=math.nan)
+    (verdict,) = read_verdicts(written.store, written.identity, 1000.0)
+    assert (verdict.rule, verdict.step) == ("not_finite", 301) and "value_loss" in verdict.sentence

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.store import attempts, experiments, facts, series
 from engine.store.database import Store
-from engine.store.point_arrays import PointArrays, between, fresh
+from engine.store.point_arrays import PointArrays, between, fresh, newest
 from engine.telemetry.reader import Chunk
 from engine.telemetry.records import METRICS_FILE, MetricsRecord, Record, StartRecord
 from engine.telemetry.states import State
@@ -88,3 +88,18 @@ def test_a_part_is_what_stands_between_two_steps_of_what_counts(tmp_path: Path) 
     assert found["loss"].step.tolist() == list(range(15, 26)) and found["loss"].attempt.tolist() == [1] * 6 + [2] * 5
     assert found["loss"].value.tolist() == [1.0] * 6 + [2.0] * 5
     assert dict(between(written.store, written.identity, {"loss": (50, 60)}))["loss"].step.size == 0
+
+
+def test_of_some_series_all_is_read_and_of_others_the_end_unless_it_is_no_number(tmp_path: Path) -> None:
+    written = Written(tmp_path)
+    written.log(written.launch(0), range(1, 31), loss=1.0, lr=0.5, bad=1.0, worse=math.nan, never=math.nan)
+    written.log(written.launch(20), range(21, 41), loss=2.0, lr=0.25, bad=math.nan, worse=math.inf)
+    whole = dict(fresh(written.store, written.identity, {}))
+    for count in (1, 7, 25, 100):
+        found = dict(newest(written.store, written.identity, {"loss"}, count))
+        assert found.keys() == whole.keys()
+        for name, points in found.items():
+            last = -count if name in ("lr", "at") else 0
+            for field in ("attempt", "step", "time", "value"):
+                np.testing.assert_array_equal(getattr(points, field), getattr(whole[name], field)[last:])
+    written.store.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.telemetry.health import verdicts
-from engine.telemetry.health_observed import Act, Observed, RankMark
+from engine.telemetry.health import LOOKED_AT, verdicts
+from engine.telemetry.health_observed import RECENT, Act, Observed, RankMark
 from engine.telemetry.records import Level
 from engine.telemetry.smoothing import Floats
 
@@ -183,3 +184,40 @@ def test_a_rank_that_others_wait_for_is_named() -> None:
     assert rules(replace(run, ranks=[replace(mark, seconds=48.0) for mark in ranks])) == []
     early = [replace(mark, step=400, seconds=48.0) for mark in ranks[:12]]
     assert rules(replace(run, ranks=[*early, *ranks[12:]])) == [], "most of them cannot be the slow ones"
+
+
+class Asked(dict[str, Curve]):
+    """Series, and which of them were asked for by name."""
+
+    names: set[str]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> Curve:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+
+def test_rules_look_closely_at_no_other_series_than_they_say() -> None:
+    names: set[str] = set()
+    others = {"lr": curve(RISING), "held_out": curve(1 - RISING[::5], 5), "memory": curve(np.full(STEPS, 1e9))}
+    grown = {"response_length": 60 + 60 * RISING, "score": 1 + RISING, "hallucinated": np.full(20, 0.4)}
+    runs = [make(0, **faults) for make, faults, *_ in FAULTS.values()]
+    runs += [ppo(), ppo(0, **grown), ppo(0, abstained=np.zeros(20)), sft(0, grad_norm=late(1.0, np.inf))]
+    runs += [replace(runs[0], now=STEPS + 500.0), replace(sft(), series={})]
+    for run in runs:
+        whole = Asked({**others, **run.series})
+        whole.names = names
+        found = verdicts(replace(run, series=whole))
+        ends = {
+            name: one if name in LOOKED_AT else Curve(one.step[-RECENT:], one.time[-RECENT:], one.value[-RECENT:])
+            for name, one in {**others, **run.series}.items()
+        }
+        assert verdicts(replace(run, series=ends)) == found
+    assert names == LOOKED_AT

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _REST = 8.0  # times what a look took is waited before the next one
 _SHORTEST_REST = 0.5  # seconds
-_HEALTH_EVERY = 10.0  # seconds between looks at the health of what runs: all of its curves are read
+_HEALTH_EVERY = 10.0  # seconds between looks at the health of what runs: the curves that rules look at are read
 
 
 class Noticed(Message):
