@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -32,6 +32,7 @@ from tui.text.changes import entitle, tell
 from tui.text.keys import with_keys
 from tui.text.pane import plain
 from tui.text.safe import visible
+from tui.widgets.detail_pane import DetailPane
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.slot_grid import SlotGrid
 from tui.widgets.status_line import StatusLine
@@ -81,7 +82,7 @@ class ClusterScreen(FollowingScreen):
         self._check = Story(empty="…", id="check")
         self._check.add_class("box")
         self._story = Static(id="story", markup=False)
-        self._detail_pane = VerticalScroll(self._story, id="detail", classes="box")
+        self._detail_pane = DetailPane(self._story, id="detail", classes="box")
         self._grid_pane = Vertical(self._grid, self._legend, self._empty, id="nodes", classes="box")
         self.status = StatusLine(id="status")
         self._keys = KeyBar()
@@ -224,9 +225,7 @@ class ClusterScreen(FollowingScreen):
         if node is not None and self.facts is not None and node.key != self.facts.history[0]:
             self._pace.ask(at_once=True)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show_detail)
-
+    @on(DetailPane.Resized)
     def _show_detail(self) -> None:
         node, slot = self.node, self.slot
         if self.facts is None or node is None or not self._detail_pane.display:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -33,6 +33,7 @@ from tui.standing import counts, dispatcher_standing
 from tui.text.changes import entitle, tell
 from tui.text.keys import with_keys
 from tui.text.safe import visible
+from tui.widgets.detail_pane import DetailPane
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.row_table import RowTable
 from tui.widgets.status_line import StatusLine
@@ -91,7 +92,7 @@ class IndexScreen(FollowingScreen):
         self._how = Static(id="how", markup=False)
         self._stories = tuple(Story(empty=_NOT_ASKED, id=f"lane-{number}") for number in range(_LANES))
         self._story = Static(id="story", markup=False)
-        self._detail_pane = VerticalScroll(self._story, id="detail", classes="box")
+        self._detail_pane = DetailPane(self._story, id="detail", classes="box")
         self.status = StatusLine(id="status")
         self._keys = KeyBar()
 
@@ -203,9 +204,7 @@ class IndexScreen(FollowingScreen):
         self._show_detail()
         self._keys.tell()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show_detail)
-
+    @on(DetailPane.Resized)
     def _show_detail(self) -> None:
         facts = self._facts_of(self._table.selected)
         if facts is None or not self._detail_pane.display:

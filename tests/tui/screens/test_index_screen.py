@@ -20,6 +20,7 @@ from tui.index.passage_text import Lane, lane_lines
 from tui.screens.index import IndexScreen
 from tui.screens.run import RunScreen
 from tui.text.wrapping import wrapped
+from tui.widgets.detail_pane import DetailPane
 from tui.widgets.row_table import Column, fit
 from tui.widgets.status_line import StatusLine
 
@@ -85,6 +86,11 @@ def test_the_list_tells_of_finished_and_running_builds_and_the_pane_what_one_hol
         await shows(pilot, "time of a query", "left out", "1 input", "corpus.jsonl:2", "no dense search", "settings")
         await shows(pilot, "quality, by the build", "quality, hybrid by ranks", "12 of questions.jsonl", "3m")
         await shows(pilot, "0.250", "0.100-0.500", "The index was changed since then.")
+        pane = pilot.app.screen.query_one(DetailPane)
+        pane.styles.width = 8
+        await until(pilot, lambda: "The index was changed" not in screen_text(pilot.app.screen))
+        pane.styles.width = None
+        await shows(pilot, "The index was changed since then.")  # broken anew for the width it has
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
 

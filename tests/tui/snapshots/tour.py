@@ -58,7 +58,7 @@ STOPS = (
     Stop("run-rm", (), "accuracy", "rm-0001", once=True),
     Stop("run-ppo", (), "score", "ppo-0004"),
     Stop("run-ppo-crosshair", ("~kl", "i", "left", "left"), "crosshair at", "ppo-0004", once=True),
-    Stop("run-ppo-samples", ("~kl", "s"), "response", "ppo-0004", once=True),
+    Stop("run-ppo-samples", ("~crosshair at", "i", "s"), "response", "ppo-0004", once=True),  # it is as it was left
     Stop("run-ppo-failed", (), "score", "ppo-0002", once=True),
     Stop("run-rag", (), "chunks_per_second", "rag-0002", once=True),
     Stop("run-eval", (), "hallucinated", "eval-0004"),
