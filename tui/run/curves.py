@@ -66,7 +66,6 @@ class Curve:
         average: Floats = self.averages[WEIGHTS.index(weight)].astype(np.float64)
         return average
 
-
     def time_of(self, step: int) -> float | None:
         """Return when a step was measured, in seconds since the epoch; of one that was left out, about when."""
         at = int(self.step.searchsorted(step))
