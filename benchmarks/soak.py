@@ -84,7 +84,7 @@ class Visitor:
         self.go("2")
         for key in "[]][":
             self.press(key)
-            self.terminal.wait(lambda screen: "step " in screen.row(1), PATIENCE)  # it was read
+            self.terminal.wait(_header, PATIENCE)  # it was read
         self.smooth()
         self.press("xxxxx", "v", "v", "v", "v", "i", "\x1b[D", "\x1b[D", "i", "+", "+", "\x1b[D", "0")
         self.press("\x1b[6~", "\x1b[6~", "\x1b[5~", "\x1b[5~", "\r", "\x1b")
@@ -143,6 +143,10 @@ class Visitor:
 
 def _cursor(screen: Screen) -> tuple[str, ...]:
     return tuple(styles[_ID_COLUMN] for styles in screen.styles[3 : LINES - 4])
+
+
+def _header(screen: Screen) -> bool:
+    return any(told in screen.row(1) for told in ("step ", "waits "))
 
 
 def _smoothing(screen: Screen) -> str | None:

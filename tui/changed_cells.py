@@ -108,7 +108,12 @@ class ChangedCells:
             style = _of_blanks(style)
         wanted = list(text)
         known, looks = glyphs[first:stop], styles[first:stop]
-        if looks.count(style) == len(text):
+        same = looks.count(style)
+        if not same:
+            glyphs[first:stop], styles[first:stop] = wanted, [style] * len(text)
+            self._write(out, row, column, text, style)
+            return len(text)
+        if same == len(text):
             if known == wanted:
                 return len(text)
             changed = [place for place, (old, new) in enumerate(zip(known, wanted, strict=True)) if old != new]

@@ -1,7 +1,8 @@
 """When garbage is collected: while nobody waits for the screen.
 
-A full collection goes through all objects there are, a tenth of a second of the program's only interpreter; by default
-it comes when so many were made, which is when somebody presses keys.
+A full collection goes through all objects there are, a tenth of a second of the program's only interpreter, and one of
+the second generation takes some hundredths; by default they come when so many objects were made, which is when somebody
+presses keys.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from textual.app import App
 from tui.thrifty_driver import ThriftyDriver
 
 _EVERY = 1.0  # seconds
-_YOUNG = (2_000, 20)  # objects until the youngest are looked through, and such rounds until the second generation is
+_YOUNG = (2_000, 500)  # objects until the youngest are looked through, and such rounds until the second generation is
 _NEVER = 1_000_000  # rounds until all are, unasked
-_QUIET = 1.5  # seconds since a key
+_QUIET, _SHORTLY = 1.5, 0.2  # seconds since a key, before all are; before the second generation is
 _LONGEST = 60.0  # seconds between full collections, however many keys come
-_ROUNDS = 4  # of the second generation since then: fewer have made no garbage to speak of
+_ROUNDS, _FEW = 80, 5  # of the youngest since then: fewer have made no garbage to speak of
 
 
 class Collector:
@@ -30,6 +31,7 @@ class Collector:
         """touched_at: when a person last pressed a key or moved the mouse. clock: seconds."""
         self._touched_at, self._clock = touched_at, clock
         self._rounds, self._collected_at, self._is_first = 0, 0.0, True
+        self._rounds_of_second = 0  # what there had been when that was looked through
 
     def begin(self) -> None:
         """Take over."""
@@ -41,21 +43,25 @@ class Collector:
 
         What there is at the first time, modules above all, is there to stay: later ones do not look at it.
         """
-        now = self._clock()
+        now, quiet = self._clock(), self._clock() - self._touched_at()
         is_worth_it = self._is_first or _rounds() - self._rounds >= _ROUNDS
-        if is_worth_it and (now - self._touched_at() >= _QUIET or now - self._collected_at >= _LONGEST):
+        if is_worth_it and (quiet >= _QUIET or now - self._collected_at >= _LONGEST):
             gc.collect()
             self._note()
             if self._is_first:
                 gc.freeze()
             self._is_first = False
+        elif quiet >= _SHORTLY and _rounds() - self._rounds_of_second >= _FEW:
+            gc.collect(1)
+            self._rounds_of_second = _rounds()
 
     def _note(self) -> None:
-        self._rounds, self._collected_at = _rounds(), self._clock()
+        self._rounds = self._rounds_of_second = _rounds()
+        self._collected_at = self._clock()
 
 
 def _rounds() -> int:
-    return int(gc.get_stats()[1]["collections"])
+    return int(gc.get_stats()[0]["collections"])
 
 
 def collect_when_quiet(app: App[Any]) -> None:

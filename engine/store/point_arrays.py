@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from engine.store.lineage import NEVER, Lineage, lineage, spans
+from engine.store.lineage import NEVER, Lineage, Span, lineage, spans
 from engine.store.standing import require
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class PointArrays:
 
 def fresh(
     store: Store, identity: str, known: Mapping[str, tuple[int, int]], names: Collection[str] | None = None
-) -> Iterator[tuple[str, PointArrays]]:
+) -> Generator[tuple[str, PointArrays]]:
     """Yield the series that have points which the caller lacks, and these, all as they stood at one moment.
 
     Exhaust it, or close it: the database is open for reading until then.
@@ -58,14 +59,8 @@ def fresh(
     Raises:
         NotFound: if there is no such experiment.
     """
-    with store.read() as connection:
-        require(connection, identity)
-        kept = lineage(connection, identity)
-        found = connection.exec_driver_sql(
-            "SELECT id, name, last_step FROM series WHERE experiment_id = ? AND last_step IS NOT NULL ORDER BY id",
-            (identity,),
-        ).all()
-        for series_id, name, last_step in found:
+    with _reading(store, identity) as (connection, kept, found):
+        for series_id, name, last_step, _ in found:
             after = known.get(name)
             if (names is None or name in names) and (after is None or after[1] != last_step):
                 points = _points(connection, series_id, kept, after)
@@ -87,14 +82,8 @@ def newest(store: Store, identity: str, whole: Collection[str], count: int) -> I
     Raises:
         NotFound: if there is no such experiment.
     """
-    with store.read() as connection:
-        require(connection, identity)
-        kept = lineage(connection, identity)
-        found = connection.exec_driver_sql(
-            "SELECT id, name, last_value FROM series WHERE experiment_id = ? AND last_step IS NOT NULL ORDER BY id",
-            (identity,),
-        ).all()
-        for series_id, name, value in found:
+    with _reading(store, identity) as (connection, kept, found):
+        for series_id, name, _, value in found:
             if name in whole or value is None or not math.isfinite(value):
                 points = _points(connection, series_id, kept, None)
             else:
@@ -114,25 +103,28 @@ def between(store: Store, identity: str, ranges: Mapping[str, tuple[int, int]]) 
     Raises:
         NotFound: if there is no such experiment.
     """
+    with _reading(store, identity) as (connection, kept, found):
+        for series_id, name, _, _ in found:
+            if name in ranges:
+                first, last = ranges[name]
+                cut = (
+                    Span(span.attempt, max(span.after, first - 1), min(span.last, last))
+                    for span in spans(connection, series_id, kept)
+                )
+                yield name, _of_spans(connection, series_id, cut)
+
+
+@contextmanager
+def _reading(store: Store, identity: str) -> Iterator[tuple[Connection, Lineage, Sequence[Any]]]:
+    """Open the database; yield the attempts that count, and (id, name, last step, last value) of each series."""
     with store.read() as connection:
         require(connection, identity)
-        kept = lineage(connection, identity)
-        for name, (first, last) in ranges.items():
-            series_id = connection.exec_driver_sql(
-                "SELECT id FROM series WHERE experiment_id = ? AND name = ?", (identity, name)
-            ).scalar()
-            if series_id is not None:
-                yield name, _part(connection, series_id, kept, first, last)
-
-
-def _part(connection: Connection, series_id: int, kept: Lineage, first: int, last: int) -> PointArrays:
-    driver: Any = connection.connection.dbapi_connection
-    parts = []
-    for span in spans(connection, series_id, kept):
-        bounds = series_id, span.attempt, max(span.after, first - 1), min(span.last, last)
-        if bounds[2] < bounds[3]:
-            parts.append((span.attempt, np.fromiter(driver.execute(_ROWS, bounds), _ROW)))
-    return PointArrays.joined(parts)
+        found = connection.exec_driver_sql(
+            "SELECT id, name, last_step, last_value FROM series"
+            " WHERE experiment_id = ? AND last_step IS NOT NULL ORDER BY id",
+            (identity,),
+        ).all()
+        yield connection, lineage(connection, identity), found
 
 
 def _tail(connection: Connection, series_id: int, kept: Lineage, count: int) -> PointArrays:
@@ -155,8 +147,13 @@ def _points(connection: Connection, series_id: int, kept: Lineage, after: tuple[
         newer = driver.execute(_NEWER, (series_id, *after)).fetchall()
         if not newer or newer[-1][0] == after[0]:
             return PointArrays.joined([(after[0], np.array([row[1:] for row in newer], _ROW))])
+    return _of_spans(connection, series_id, spans(connection, series_id, kept, after))
+
+
+def _of_spans(connection: Connection, series_id: int, chosen: Iterable[Span]) -> PointArrays:
+    driver: Any = connection.connection.dbapi_connection
     parts = []
-    for span in spans(connection, series_id, kept, after):
+    for span in chosen:
         rows = driver.execute(_ROWS, (series_id, span.attempt, span.after, span.last))
         parts.append((span.attempt, np.fromiter(rows, _ROW)))
     return PointArrays.joined(parts)

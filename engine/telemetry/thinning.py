@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.telemetry.health_observed import RECENT
 from engine.telemetry.smoothing import WEIGHTS, Floats, RunningAverages
 
 Integers = NDArray[np.int64]
@@ -22,7 +23,8 @@ Integers = NDArray[np.int64]
 WHOLE = 2048  # points: of so many each is kept
 _MOST_BUCKETS = 1024  # half as many at least: a screen is seldom wider
 _FIRST_SIZE = 4  # points of a bucket, at first
-_NEWEST = 64  # points at the end that no bucket takes
+_NEWEST = RECENT  # points at the end that no bucket takes
+_PIECE = 8 * WHOLE  # points at most that are taken at a time
 _AT_ONCE = 512  # points at least that go into buckets at a time
 _BUCKETS_PER_MARK = 4  # from one of the points at equal distances to the next
 _MOST_EXTRAS = 512  # ends of attempts, and values that are lost
@@ -104,8 +106,8 @@ class Thinned:
 
     def extend(self, attempt: Integers, step: Integers, time: Floats, value: Floats) -> None:
         """Add the points that come after those it has. Each array is [n]."""
-        for first in range(0, step.size, WHOLE):
-            part = slice(first, first + WHOLE)
+        for first in range(0, step.size, _PIECE):
+            part = slice(first, first + _PIECE)
             self._add(attempt[part], step[part], time[part], value[part])
 
     def _add(self, attempt: Integers, step: Integers, time: Floats, value: Floats) -> None:

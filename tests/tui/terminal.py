@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ class Terminal:
 
     def __init__(self, folder: Path, columns: int, lines: int) -> None:
         assert shutil.which("tmux"), "this test needs tmux: apt install tmux"
-        self.tmux = ["tmux", "-L", f"plumbline-test-{os.getpid()}", "-f", os.devnull]
+        # Its own: a server that was told to end may still answer by its name, and then takes no new session.
+        self._socket = tempfile.TemporaryDirectory(prefix="plumbline-test-")
+        self.tmux = ["tmux", "-S", str(Path(self._socket.name, "tmux")), "-f", os.devnull]
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -57,6 +60,10 @@ class Terminal:
     def stop(self) -> None:
         """End the server."""
         subprocess.run([*self.tmux, "kill-server"], env=self.environment, capture_output=True, check=False)
+        self._socket.cleanup()
 
     def _tmux(self, *arguments: str) -> None:
-        subprocess.run([*self.tmux, *arguments], env=self.environment, check=True, capture_output=True, timeout=30)
+        done = subprocess.run(
+            [*self.tmux, *arguments], env=self.environment, check=False, capture_output=True, text=True, timeout=30
+        )
+        assert not done.returncode, f"tmux {arguments[0]}: {done.stderr}"

@@ -36,6 +36,8 @@ def old_garbage() -> weakref.ref[Ring]:
     ring = Ring()
     for _ in range(6):
         gc.collect(1)
+    for _ in range(100):
+        gc.collect(0)
     return weakref.ref(ring)
 
 

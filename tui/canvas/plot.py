@@ -22,6 +22,7 @@ _CLIP_SHARE = 0.01  # of the values left out at each end by Scale.CLIP
 _MIN_GUTTER = 5
 _MIN_COLUMNS = 4
 _ROWS_AROUND = 3  # title, axis, labels of the axis
+_OF_GROUND = ("marks", "level", "scale", "x_name", "across", "x_range", "empty")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +37,19 @@ class Line:
     breaks: braille.Dots | None = None
     joined: bool = False  # also where it is not the first one and has few points
     fair: braille.Dots | None = None  # [n], those points that were not chosen by their value; null: all
+
+    def looks_like(self, other: Line) -> bool:
+        """Tell whether it is drawn as another one is. The same points are the same arrays."""
+        return (
+            (self.x is other.x and self.y is other.y and self.average is other.average)
+            and (self.color, self.joined) == (other.color, other.joined)
+            and _equal(self.breaks, other.breaks)
+            and _equal(self.fair, other.fair)
+        )
+
+
+def _equal(some: braille.Dots | None, others: braille.Dots | None) -> bool:
+    return some is others or (some is not None and others is not None and np.array_equal(some, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,36 +93,66 @@ class _Visible:
 
 def draw(plot: Plot, width: int, height: int, charset: Charset | None = None) -> Frame:
     """Draw a chart of `width` x `height` cells: title, plot, axis and its labels, one row each but the plot."""
-    glyphs = charset or current()
-    frame = Frame.blank(width, height)
-    _draw_title(frame, plot, glyphs)
-    rows = height - _ROWS_AROUND
-    window = plot.x_range or _x_extent(plot.lines)
-    if window is None:
-        if height > 1:
-            frame.put(height // 2, max(0, (width - len(plot.empty)) // 2), plot.empty, Ink.LABEL)
+    return Ground(plot, width, height, charset or current()).finished(plot)
+
+
+class Ground:
+    """All of a chart but title and crosshair, drawn once for all plots that have it in common."""
+
+    def __init__(self, plot: Plot, width: int, height: int, charset: Charset) -> None:
+        self._plot, self._size, self._charset = plot, (width, height), charset
+        self._visible: list[_Visible] = []
+        self._frame = self._drawn(Frame.blank(width, height), plot)
+
+    def serves(self, plot: Plot, width: int, height: int, charset: Charset) -> bool:
+        """Tell whether a chart of so many cells has this ground. The same points are the same arrays."""
+        mine = self._plot
+        return (
+            (width, height) == self._size
+            and charset is self._charset
+            and all(getattr(plot, name) == getattr(mine, name) for name in _OF_GROUND)
+            and len(plot.lines) == len(mine.lines)
+            and all(new.looks_like(old) for new, old in zip(plot.lines, mine.lines, strict=True))
+        )
+
+    def finished(self, plot: Plot) -> Frame:
+        """Return the chart of a plot that it serves."""
+        ground = self._frame
+        frame = replace(ground, glyphs=ground.glyphs.copy(), inks=ground.inks.copy())
+        _draw_title(frame, plot, self._charset)
+        at, x, y = plot.crosshair, frame.x, frame.y
+        if at is not None and x is not None and y is not None and x.low <= at <= x.high:
+            _Painter(frame, x, y, self._charset).crosshair(at, self._visible)
         return frame
-    if rows < 1:
+
+    def _drawn(self, frame: Frame, plot: Plot) -> Frame:
+        width, height = self._size
+        rows = height - _ROWS_AROUND
+        window = plot.x_range or _x_extent(plot.lines)
+        if window is None:
+            if height > 1:
+                frame.put(height // 2, max(0, (width - len(plot.empty)) // 2), plot.empty, Ink.LABEL)
+            return frame
+        if rows < 1:
+            return frame
+        x = plot.across(*window, min(8, max(2, (width - 8) // 6)))
+        if plot.x_range is not None:
+            x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
+        visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
+        y = y_axis(*_y_extent(visible, plot.scale, plot.level), plot.scale, max(1, min(5 + rows // 12, rows // 2)))
+        left = 1 + max([_MIN_GUTTER, *(len(label) for _, label in y.ticks)])
+        columns = width - left - 1
+        if columns < _MIN_COLUMNS:
+            return frame
+        frame = replace(frame, x=x, y=y, left=left, columns=columns, rows=rows)
+        painter = _Painter(frame, x, y, self._charset)
+        painter.axes(plot.x_name)
+        if plot.level is not None:
+            painter.level(plot.level)
+        painter.lines(visible)
+        painter.marks(plot.marks, visible)
+        self._visible = visible
         return frame
-    x = plot.across(*window, min(8, max(2, (width - 8) // 6)))
-    if plot.x_range is not None:
-        x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
-    visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
-    y = y_axis(*_y_extent(visible, plot.scale, plot.level), plot.scale, max(1, min(5 + rows // 12, rows // 2)))
-    left = 1 + max([_MIN_GUTTER, *(len(label) for _, label in y.ticks)])
-    columns = width - left - 1
-    if columns < _MIN_COLUMNS:
-        return frame
-    frame = replace(frame, x=x, y=y, left=left, columns=columns, rows=rows)
-    painter = _Painter(frame, x, y, glyphs)
-    painter.axes(plot.x_name)
-    if plot.level is not None:
-        painter.level(plot.level)
-    painter.lines(visible)
-    painter.marks(plot.marks, visible)
-    if plot.crosshair is not None and x.low <= plot.crosshair <= x.high:
-        painter.crosshair(plot.crosshair, visible)
-    return frame
 
 
 def nearest_index(x: Floats, at: float) -> int | None:

@@ -41,6 +41,7 @@ class Curve:
     head: int = 0  # of the points here that stand for more than themselves; they come first
     averages: NDArray[np.float32] | None = None  # [weights, n], of `smoothing.WEIGHTS`; null: those of the points here
     fair: NDArray[np.bool_] | None = None  # [n], those that were not chosen by their value; null: all
+    _smoothed: dict[float, Floats] = field(default_factory=dict, repr=False)  # by weight
 
     @classmethod
     def of(cls, attempt: list[int], step: list[int], time: list[float], value: list[float]) -> Self:
@@ -61,10 +62,12 @@ class Curve:
         """Return the average at each point, near it where points are left out. weight: 0 or one of `WEIGHTS`. [n]."""
         if not weight:
             return self.value
-        if self.averages is None:
-            return smooth(self.value, weight)
-        average: Floats = self.averages[WEIGHTS.index(weight)].astype(np.float64)
-        return average
+        if weight not in self._smoothed:
+            if self.averages is None:
+                self._smoothed[weight] = smooth(self.value, weight)
+            else:
+                self._smoothed[weight] = self.averages[WEIGHTS.index(weight)].astype(np.float64)
+        return self._smoothed[weight]
 
     def time_of(self, step: int) -> float | None:
         """Return when a step was measured, in seconds since the epoch; of one that was left out, about when."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,10 +80,14 @@ class RunFacts:
 
 
 class RunReader:
-    """Reads an experiment again and again; the points that it has are not read twice. For one thread at a time."""
+    """Reads an experiment again and again; the points that it has are not read twice. For one thread at a time.
+
+    is_wanted: false lets it leave the rest of the points to a later read. To be set by any thread.
+    """
 
     def __init__(self, store: Store, experiment_id: str) -> None:
         self._store, self._id = store, experiment_id
+        self.is_wanted = True
         self._lineage: tuple[tuple[int, int | None], ...] = ()
         self._tracks, self._judged = Tracks(), Growing()  # what is shown, and all points of what health looks at
         self._events: list[Event] = []
@@ -164,10 +169,13 @@ class RunReader:
         if lineage != self._lineage:
             # a new attempt supersedes points of earlier ones as soon as it is known where it resumed
             self._tracks, self._judged, self._lineage = Tracks(), Growing(), lineage
-        for name, points in fresh(self._store, self._id, self._tracks.ends):
-            self._tracks.extend(name, points)
-            if name in LOOKED_AT:
-                self._judged.extend(name, points)
+        with closing(fresh(self._store, self._id, self._tracks.ends)) as found:
+            for name, points in found:
+                self._tracks.extend(name, points)
+                if name in LOOKED_AT:
+                    self._judged.extend(name, points)
+                if not self.is_wanted:
+                    break
 
 
 def _judge(

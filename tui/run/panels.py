@@ -30,6 +30,7 @@ _ACROSS: dict[XMode, Callable[[float, float, int], Axis]] = {
     XMode.ELAPSED: partial(x_axis, time=True),
     XMode.CLOCK: clock_axis,
 }
+_COUNTING = partial(x_axis, whole=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _marks(marks: Sequence[tuple[int, str]], curves: Curves, mode: XMode) -> lis
 
 def across(mode: XMode) -> Callable[[float, float, int], Axis]:
     """Return how an x axis of this kind is divided."""
-    return _ACROSS.get(mode, partial(x_axis, whole=True))
+    return _ACROSS.get(mode, _COUNTING)
 
 
 def axis_name(mode: XMode, kind: str, newest: float | None = None) -> str:

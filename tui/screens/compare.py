@@ -33,7 +33,7 @@ from tui.text.keys import with_keys
 from tui.text.safe import visible
 from tui.widgets.compare_answers import CompareAnswers
 from tui.widgets.compare_charts import CompareCharts
-from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
+from tui.widgets.compare_pane import ComparePane
 from tui.widgets.compare_phase import ComparePhase
 from tui.widgets.compare_runs import CompareRuns
 from tui.widgets.compare_samples import CompareSamples
@@ -41,6 +41,7 @@ from tui.widgets.compare_table import CompareSpecs, CompareTable
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.pane_bar import PaneBar
 from tui.widgets.status_line import StatusLine
+from tui.widgets.telling import Changed, Told
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
@@ -226,9 +227,12 @@ class CompareScreen(CompareKeys):
     def _show(self) -> None:
         if self.compared.runs:
             self._tell_runs()
-            drawn = self.tab in _DRAWN
-            self._pane.show_compared(self.compared if drawn else self.compared.without_curves(), self._list.other)
+            self._show_pane()
             self._tell()
+
+    def _show_pane(self) -> None:
+        compared = self.compared if self.tab in _DRAWN else self.compared.without_curves()
+        self._pane.show_compared(compared, self._list.other)
 
     def _tell_runs(self) -> None:
         self._list.show(self.compared.runs, self._pane.values(), in_a_row=self.has_class("-narrow"))
@@ -249,7 +253,7 @@ class CompareScreen(CompareKeys):
         self.status.facts(Content.assemble(*parts, dispatcher))
         self._keys.tell()
 
-    @on(PaneChanged)
+    @on(Changed)
     def _pane_changed(self) -> None:
         self._tell()
         if self.compared.runs and self.focused is None and self.app.app_focus:
@@ -263,8 +267,8 @@ class CompareScreen(CompareKeys):
         if self.charts.lacks or (self.charts.is_coarse and self.charts.look != self._looked):
             self._pace.ask(at_once=True)
 
-    @on(PaneTold)
-    def _pane_told(self, message: PaneTold) -> None:
+    @on(Told)
+    def _pane_told(self, message: Told) -> None:
         self.status.say(message.sentence, message.severity)
 
     @on(CompareRuns.Moved)
@@ -294,13 +298,17 @@ class CompareScreen(CompareKeys):
             return
         self._tab_chosen = True
         self.tab = self._switcher.current = name
-        self._show()
+        self._tabs.show(name, ())
+        if self.compared.runs:
+            self._show_pane()
         self.call_after_refresh(self._arrive)
         self._pace.ask(at_once=True)
 
     def _arrive(self) -> None:
-        """Give the tab the focus now that its size is known: what has it may depend on that."""
-        if self.tab not in _DRAWN:
+        """Say what belongs to the tab, now that it is on the screen, and give it the focus: its size is known."""
+        if self.tab in _DRAWN:
+            self._tell()
+        else:
             self._show()
         self._pane.take_focus()
 

@@ -16,10 +16,10 @@ from textual.message import Message
 from engine.errors import PlumblineError
 from tui.actions import table
 from tui.canvas.charset import current
-from tui.canvas.plot import Plot
 from tui.pace import Later, Pace
 from tui.run.curves import XMode
 from tui.run.facts import RunFacts, RunReader
+from tui.run.kept_readers import KeptReaders
 from tui.run.panels import Pointed, axis_name
 from tui.run.tracks import Look
 from tui.run.view import View
@@ -30,11 +30,11 @@ from tui.widgets.banner import Banner, news
 from tui.widgets.chart_grid import ChartGrid
 from tui.widgets.family import Family
 from tui.widgets.key_bar import KeyBar
-from tui.widgets.log_view import LogView
 from tui.widgets.pane_bar import PaneBar
 from tui.widgets.run_header import RunHeader
 from tui.widgets.run_panes import READ_FOR, RunPanes
 from tui.widgets.status_line import StatusLine
+from tui.widgets.telling import Changed, Told
 from tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class RunScreen(RunKeys):
         super().__init__()
         self.experiment_id = experiment_id
         self.facts: RunFacts | None = None
+        self._readers = KeptReaders()
         self._reader: RunReader | None = None
         self._pace = Pace(self, self._begin_read, longest_rest=0.3)
         self._charts_later, self._charts_behind = Later(self), False
@@ -109,7 +110,7 @@ class RunScreen(RunKeys):
 
     def _begin_read(self) -> None:
         if self._reader is None:
-            self._reader = RunReader(self.plumbline.store, self.experiment_id)
+            self._reader = self._readers.of(self.plumbline.store, self.experiment_id)
         self._looked = self._charts.look
         self._read(self._reader, self._panes.chosen if self._panes.chosen in READ_FOR else "", self._looked)
 
@@ -162,12 +163,15 @@ class RunScreen(RunKeys):
         """Tell what changes with time alone, and what came later than the rest."""
         if not self.is_current:
             if time.monotonic() - self._left_at > _KEPT_FOR:
-                self._reader = None  # with all the points that it has
+                self._reader = None
+                self._readers.forget()  # with all the points that they have
             return
         if self._charts_behind and self.facts is not None and self._charts_later.is_due():
             self._draw(self.facts)
         if self._problem is not None:
             self._banner.tell(("error", self._problem))
+        elif self.facts is None:
+            self._charts.wait("reading…")
         elif self.facts is not None:
             self._banner.tell(news(self.facts, time.time()))
         self._tell_standing()
@@ -188,13 +192,9 @@ class RunScreen(RunKeys):
         dispatcher = dispatcher_standing(self.plumbline, needed=live)
         self.status.facts(Content.assemble(separator.join(parts), separator, dispatcher))
 
-    @on(ChartGrid.Told)
-    def _charts_told(self, message: ChartGrid.Told) -> None:
-        self.status.say(message.sentence)
-
-    @on(LogView.Told)
-    def _log_told(self, message: LogView.Told) -> None:
-        self.status.say(message.sentence, "warning")
+    @on(Told)
+    def _told(self, message: Told) -> None:
+        self.status.say(message.sentence, message.severity)
 
     @on(RunPanes.Wanted)
     def _pane_wanted(self) -> None:
@@ -213,7 +213,7 @@ class RunScreen(RunKeys):
     def _tell_focus(self) -> None:
         self._panes.bar.set_class(self.focused is not None and self._panes in self.focused.ancestors, "-focused")
 
-    @on(ChartGrid.Arranged)
+    @on(Changed)
     def _arranged(self) -> None:
         self.set_class(self._charts.maximised is not None, "-maximised")
         if self.focused is None and self._charts.display and self.app.app_focus:
@@ -342,8 +342,6 @@ class RunScreen(RunKeys):
         self.status.silence()
         self._panes.start_over()
         self._charts.view = View()
-        for chart in self._charts.charts:
-            chart.show(Plot(()))  # no curve of the one before is seen for a moment
         self._forget(identity)
 
     def _show_other(self, identity: str) -> None:
@@ -353,6 +351,8 @@ class RunScreen(RunKeys):
 
     def _forget(self, identity: str) -> None:
         """Show nothing, until this experiment was read."""
+        if self._reader is not None:
+            self._reader.is_wanted = False
         self.experiment_id = identity
         self._reader, self.facts, self._problem = None, None, None
         self._panes.clear()

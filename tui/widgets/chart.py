@@ -9,8 +9,9 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 
+from tui.canvas.charset import current
 from tui.canvas.frame import Frame, changed_spans, runs
-from tui.canvas.plot import Plot, draw
+from tui.canvas.plot import Ground, Plot
 from tui.widgets.chart_inks import ink_style
 from tui.widgets.kept_style import KeptStyle
 
@@ -52,6 +53,7 @@ class Chart(KeptStyle, can_focus=True):
         self._dragged = False
         self.frame = Frame.blank(1, 1)
         self._plot = Plot(())
+        self._ground: Ground | None = None
         self._strips: list[Strip | None] = []  # null: to be made again
         self._ink_styles: dict[int, Style] = {}
 
@@ -127,7 +129,10 @@ class Chart(KeptStyle, can_focus=True):
 
     def drawn(self, width: int, height: int) -> Frame:
         """Return what it shows in so many cells."""
-        return draw(self._plot, width, height)
+        plot, charset = self._plot, current()
+        if self._ground is None or not self._ground.serves(plot, width, height, charset):
+            self._ground = Ground(plot, width, height, charset)
+        return self._ground.finished(plot)
 
     def _draw(self) -> None:
         frame = self.drawn(self.size.width, self.size.height)

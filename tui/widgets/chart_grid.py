@@ -10,8 +10,6 @@ from typing import ClassVar
 import numpy as np
 from textual import on
 from textual.containers import Grid
-from textual.message import Message
-from textual.timer import Timer
 
 from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel, panels
@@ -23,9 +21,8 @@ from tui.run.tracks import Look
 from tui.run.view import View, Window, extent
 from tui.widgets.chart import Chart
 from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
-
-_AT_ONCE = 4  # charts that are drawn in a row
-_MOMENT = 0.02  # seconds: what else a key changes is on the screen then
+from tui.widgets.drawing_turns import DrawingTurns
+from tui.widgets.telling import Changed, Told
 
 
 class ChartGrid(Grid):
@@ -40,16 +37,6 @@ class ChartGrid(Grid):
     }}
     """
 
-    class Told(Message):
-        """What a key did to the charts, or why it did nothing."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
-
-    class Arranged(Message):
-        """Page, maximised chart or crosshair changed."""
-
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.curves = Curves({})
@@ -63,8 +50,7 @@ class ChartGrid(Grid):
         self._scales: dict[str, Scale] = {}  # by the name of the panel
         self._shape = (1, 1)  # columns, rows of a page
         self._kind = ""
-        self._undrawn: list[Chart] = []  # that show what is older than the view
-        self._others: Timer | None = None  # that draws the charts that were not chosen
+        self._turns = DrawingTurns(self, self._draw_one)
         self._grabbed: Window | None = None  # the window when the mouse was pressed
 
     def show(
@@ -107,9 +93,15 @@ class ChartGrid(Grid):
         self.view = replace(self.view, window=None, crosshair=None)
         self.page, self.maximised = 0, None
         self._scales.clear()
-        self.curves, self._panels, self._empty, self._undrawn = Curves({}), [], "", []
+        self.curves, self._panels, self._empty = Curves({}), [], ""
         for chart in self.charts:  # they stay, for the next run has about as many
             chart.show(Plot((), empty=""))
+
+    def wait(self, why: str) -> None:
+        """Say why there are no curves yet."""
+        if not self._panels and why != self._empty:
+            self._empty = why
+            self._turns.all_of(self._displayed)
 
     def on_resize(self) -> None:
         self._arrange()
@@ -182,7 +174,7 @@ class ChartGrid(Grid):
         focused, page = self._focused(), self._page()
         chosen = [panel[0] for panel in (self._panels if focused is None else page[focused : focused + 1])]
         if not chosen:
-            self.post_message(self.Told("There is no chart yet."))
+            self.post_message(Told("There is no chart yet."))
             return
         scale = self._scales.get(chosen[0], Scale.LINEAR).following
         self._scales.update(dict.fromkeys(chosen, scale))
@@ -212,7 +204,7 @@ class ChartGrid(Grid):
             low, high = self.view.window
             self._change(self.view.looking_at(low + direction * (high - low) / 4, high - low, whole), "")
         else:
-            self.post_message(self.Told("Everything is shown: + zooms in, i shows exact values."))
+            self.post_message(Told("Everything is shown: + zooms in, i shows exact values."))
 
     def reset(self) -> None:
         """Show everything again, linear."""
@@ -225,7 +217,7 @@ class ChartGrid(Grid):
         if self.view.crosshair is not None:
             self._change(replace(self.view, crosshair=None), "")
         elif extent is None:
-            self.post_message(self.Told("There are no points to inspect yet."))
+            self.post_message(Told("There are no points to inspect yet."))
         else:
             self._cross((self.view.window or extent)[1])
 
@@ -234,7 +226,7 @@ class ChartGrid(Grid):
         page = min(max(self.page + by, 0), self.pages - 1)
         if page == self.page:
             said = f"This is page {page + 1} of {self.pages}." if self.pages > 1 else "All charts are on this page."
-            self.post_message(self.Told(said))
+            self.post_message(Told(said))
             return
         self.page = page
         self._arrange()
@@ -243,7 +235,7 @@ class ChartGrid(Grid):
         """Give all room to the focused chart, or to the first one; or show all again."""
         page, focused = self._page(), self._focused() or 0
         if self.maximised is None and focused >= len(page):
-            self.post_message(self.Told("There is no chart yet."))
+            self.post_message(Told("There is no chart yet."))
             return
         self.maximised = page[focused][0] if self.maximised is None else None
         self._arrange()
@@ -264,7 +256,7 @@ class ChartGrid(Grid):
 
     def focus_first(self) -> None:
         """Give the focus to the first chart that is displayed."""
-        chart = next((chart for chart in self.charts if chart.display), None)
+        chart = next(iter(self._displayed), None)
         if chart is not None:
             chart.focus()
 
@@ -303,11 +295,15 @@ class ChartGrid(Grid):
             low, high = self._grabbed
             self._change(self.view.looking_at(low - message.share * (high - low), high - low, whole), "")
         elif message.begins:
-            self.post_message(self.Told("Everything is shown: the wheel or + zooms in, then the mouse drags."))
+            self.post_message(Told("Everything is shown: the wheel or + zooms in, then the mouse drags."))
 
     @on(Chart.Turned)
     def _turned(self, message: Chart.Turned) -> None:
         self.zoom(message.direction, message.at)
+
+    @property
+    def _displayed(self) -> list[Chart]:
+        return [chart for chart in self.charts if chart.display]
 
     def _names(self) -> list[str]:
         return [name for panel in self._page() for name in panel]
@@ -339,32 +335,8 @@ class ChartGrid(Grid):
         charts = [*charts[:wanted], *added]
         for index, chart in enumerate(charts):
             chart.display = alone is None or index == alone
-        self._draw()
-        self.post_message(self.Arranged())
-
-    def _draw(self) -> None:
-        """Draw all charts as soon as what has come in meanwhile is dealt with: that may change them once more."""
-        if not self._undrawn:
-            self.call_later(self._draw_more)
-        self._undrawn = [chart for chart in self.charts if chart.display]
-
-    def _draw_chosen_first(self) -> None:
-        """Draw the chosen chart at once, the others a moment later: a key shows at once what it did."""
-        shown = [chart for chart in self.charts if chart.display]
-        self._undrawn = sorted(shown, key=lambda chart: not chart.has_focus)
-        if self._undrawn:
-            self._draw_one(self._undrawn.pop(0))
-        if self._others is not None:
-            self._others.stop()
-        self._others = self.set_timer(_MOMENT, self._draw_more)
-
-    def _draw_more(self) -> None:
-        """Draw some of the charts that are left: between two such pieces keys are heard."""
-        for chart in self._undrawn[:_AT_ONCE]:
-            self._draw_one(chart)
-        del self._undrawn[:_AT_ONCE]
-        if self._undrawn:
-            self.call_after_refresh(self._draw_more)
+        self._turns.all_of(self._displayed)
+        self.post_message(Changed())
 
     def _draw_one(self, chart: Chart) -> None:
         page, charts = self._page(), self.charts
@@ -376,10 +348,11 @@ class ChartGrid(Grid):
 
     def _change(self, view: View, sentence: str) -> None:
         self.view = view
-        self._draw_chosen_first()
+        # In the screen's own queue, so that one painting shows all three.
         if sentence:
-            self.post_message(self.Told(sentence))
-        self.post_message(self.Arranged())
+            self.screen.post_message(Told(sentence))
+        self.screen.post_message(Changed())
+        self.screen.call_later(lambda: self._turns.chosen_first(self._displayed))
 
     def _cross(self, at: float) -> None:
         self._change(self.view.crossing(at), "")
@@ -403,5 +376,5 @@ class ChartGrid(Grid):
         if not x.size:
             return at
         low, high = self.view.window or (float(x[0]), float(x[-1]))
-        columns = max((chart.frame.columns for chart in self.charts if chart.display), default=1) or 1
+        columns = max((chart.frame.columns for chart in self._displayed), default=1) or 1
         return next_point(x, at, (high - low) / columns, direction)

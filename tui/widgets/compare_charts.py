@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from textual import on
-
 from engine.telemetry.axis import Scale
 from engine.telemetry.charts import Panel
 from engine.telemetry.numbers import exact
@@ -19,7 +17,8 @@ from tui.comparison.reading import ComparedRun
 from tui.run.curves import Curves
 from tui.run.tracks import Look
 from tui.widgets.chart_grid import ChartGrid
-from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
+from tui.widgets.compare_pane import ComparePane
+from tui.widgets.telling import Changed
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -122,14 +121,5 @@ class CompareCharts(ChartGrid, ComparePane):
         """Go to the chart below or above."""
         self.focus_row(by)
 
-    @on(ChartGrid.Told)
-    def _told(self, message: ChartGrid.Told) -> None:
-        message.stop()
-        self.post_message(PaneTold(message.sentence))
-
-    @on(ChartGrid.Arranged)
-    def _rearranged(self) -> None:
-        self.post_message(PaneChanged())
-
     def on_descendant_focus(self) -> None:
-        self.post_message(PaneChanged())
+        self.post_message(Changed())

@@ -5,24 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from textual.message import Message
-
 from tui.comparison.compared import Compared
 
 if TYPE_CHECKING:
     from engine.store.database import Store
-
-
-class PaneTold(Message):
-    """What a key did, or why it did nothing."""
-
-    def __init__(self, sentence: str, severity: str = "information") -> None:
-        super().__init__()
-        self.sentence, self.severity = sentence, severity
-
-
-class PaneChanged(Message):
-    """What is said around the tab is another now: values of the runs, facts."""
 
 
 class ComparePane:

@@ -16,7 +16,8 @@ from tui.comparison.reading import ComparedRun
 from tui.run.view import View
 from tui.widgets.chart import Chart
 from tui.widgets.chart_inks import INK_CLASSES, INK_RULES
-from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
+from tui.widgets.compare_pane import ComparePane
+from tui.widgets.telling import Changed, Told
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -104,7 +105,7 @@ class ComparePhase(Chart, ComparePane):
         """Move the mark along the paths."""
         steps = phase_steps(self._runs)
         if not steps:
-            self.post_message(PaneTold("There are no points to inspect.", "warning"))
+            self.post_message(Told("There are no points to inspect.", "warning"))
             return
         current = self._step if self._step is not None else steps[-1]
         at = min(range(len(steps)), key=lambda place: abs(steps[place] - current))
@@ -113,7 +114,7 @@ class ComparePhase(Chart, ComparePane):
 
     def _change(self) -> None:
         self._draw_again()
-        self.post_message(PaneChanged())
+        self.post_message(Changed())
 
     def _draw_again(self) -> None:
         self._phase = phase_plot(self._runs, self._view.smoothing, self._step)

@@ -21,8 +21,9 @@ from tui.comparison.side_text import side_texts
 from tui.comparison.voting import Standing, chosen_side, given_text, sides_of, standing, standing_text
 from tui.text.safe import visible
 from tui.widgets.compare_pair import ComparePair
-from tui.widgets.compare_pane import ComparePane, PaneChanged, PaneTold
+from tui.widgets.compare_pane import ComparePane
 from tui.widgets.row_table import RowTable
+from tui.widgets.telling import Changed, Told
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -117,7 +118,7 @@ class CompareSamples(ComparePair, ComparePane):
         fresh = self.browser.stepped(direction, at_left=at_left)
         if fresh is None:
             end = "last" if direction > 0 else "first"
-            self.post_message(PaneTold(f"This is the {end} checkpoint with samples.", "warning"))
+            self.post_message(Told(f"This is the {end} checkpoint with samples.", "warning"))
         else:
             self._change(fresh)
 
@@ -141,9 +142,9 @@ class CompareSamples(ComparePair, ComparePane):
         """Vote for what is seen at the left or the right, or for neither, and go to the next prompt."""
         pair, both = self.browser.pair, sides_of(self.browser, self._runs)
         if self._app.readonly:
-            self.post_message(PaneTold("Read-only: this window changes nothing.", "warning"))
+            self.post_message(Told("Read-only: this window changes nothing.", "warning"))
         elif pair is None or both is None:
-            self.post_message(PaneTold("There is no pair to vote on.", "warning"))
+            self.post_message(Told("There is no pair to vote on.", "warning"))
         else:
             better, who = chosen_side(self.browser, self._runs, choice)
             self._keep(pair.left.prompt, both, better, who, blind=self.browser.blind)
@@ -156,7 +157,7 @@ class CompareSamples(ComparePair, ComparePane):
     def _change(self, browser: Browser) -> None:
         self.browser = browser
         self._show()
-        self.post_message(PaneChanged())
+        self.post_message(Changed())
 
     def _show(self) -> None:
         sides, pair = side_texts(self.browser, list(self._runs)), self.browser.pair
@@ -203,7 +204,7 @@ class CompareSamples(ComparePair, ComparePane):
         try:
             self.post_message(self.VotesLoaded(standing(self._app.store, one, other), None))
         except PlumblineError as error:
-            self.post_message(PaneTold(str(error), "error"))
+            self.post_message(Told(str(error), "error"))
 
     @work(thread=True, group="vote")
     def _keep(self, prompt: str, both: tuple[Side, Side], better: Side | None, who: str, *, blind: bool) -> None:
@@ -213,7 +214,7 @@ class CompareSamples(ComparePair, ComparePane):
             votes.vote(self._app.store, prompt, *both, better, blind=blind)
             self.post_message(self.VotesLoaded(standing(self._app.store, *both), who))
         except PlumblineError as error:
-            self.post_message(PaneTold(str(error), "error"))
+            self.post_message(Told(str(error), "error"))
 
     @on(VotesLoaded)
     def _votes_loaded(self, message: VotesLoaded) -> None:
@@ -222,4 +223,4 @@ class CompareSamples(ComparePair, ComparePane):
         self.votes = message.known
         self._change(self.browser)
         if message.cast is not None:
-            self.post_message(PaneTold(f"Your vote is kept: {message.cast}."))
+            self.post_message(Told(f"Your vote is kept: {message.cast}."))

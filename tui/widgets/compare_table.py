@@ -17,9 +17,10 @@ from tui.comparison.exporting import of_table
 from tui.comparison.reading import ComparedRun
 from tui.comparison.table import Table
 from tui.text.wrapping import wrapped
-from tui.widgets.compare_pane import ComparePane, PaneChanged
+from tui.widgets.compare_pane import ComparePane
 from tui.widgets.compare_rows import CompareRows
 from tui.widgets.row_table import RowTable
+from tui.widgets.telling import Changed
 
 if TYPE_CHECKING:
     from engine.store.database import Store
@@ -106,7 +107,7 @@ class CompareTable(Vertical, ComparePane):
         self._nothing.update(self.table.empty)
         self._rows.show_columns(self.table.columns, self.table.rows)
         self._tell()
-        self.post_message(PaneChanged())
+        self.post_message(Changed())
 
     @on(RowTable.Moved)
     def _moved(self) -> None:

@@ -28,6 +28,7 @@ from tui.logs.rows import LogRows
 from tui.logs.times import LogTimes, Moment
 from tui.theme import glyph
 from tui.widgets.kept_style import KeptStyle
+from tui.widgets.telling import Told
 
 RANGES = (None, 1, 5, 15, 30, 60)  # minutes, by digit; null: all, from the end
 _POLL_SECONDS = 0.5
@@ -69,13 +70,6 @@ class LogView(ScrollView, KeptStyle, can_focus=True):
 
     class Changed(Message):
         """The file, what is found in it, how it is shown, or whether the end is followed changed."""
-
-    class Told(Message):
-        """Why a key did nothing."""
-
-        def __init__(self, sentence: str) -> None:
-            super().__init__()
-            self.sentence = sentence
 
     class _Read(Message):
         def __init__(self, log: LogFile, older: int) -> None:
@@ -205,7 +199,7 @@ class LogView(ScrollView, KeptStyle, can_focus=True):
             self.minutes = None
             self._lay_out()
             self.post_message(
-                self.Told("No line of this log tells when it was written; of what comes now it is known.")
+                Told("No line of this log tells when it was written; of what comes now it is known.", "warning")
             )
         self._reach_back()
 

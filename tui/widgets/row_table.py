@@ -118,6 +118,7 @@ class RowTable(CursorLines, can_focus=True):
         self._all_columns = tuple(columns)
         self._columns: list[tuple[Column, int]] = []
         self._rows: list[Row] = []
+        self._laid_out_in: tuple[Size, Size] | None = None  # with its scroll bar, and without
 
     @property
     def selected(self) -> str | None:
@@ -147,25 +148,35 @@ class RowTable(CursorLines, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Return the header, or the row that stands at this height."""
         width = self.scrollable_content_region.width
-        gap = " " * _GAP
         if y == 0:
             ink = self.get_component_rich_style("row-table--header")
-            titles = gap.join(align(column.title, size, right=column.right) for column, size in self._columns)
+            titles = (" " * _GAP).join(align(column.title, size, right=column.right) for column, size in self._columns)
             return Strip([Segment(titles, ink)]).adjust_cell_length(width, self.rich_style)
         index = y - 1 + self.scroll_offset.y
         if index >= len(self._rows):
             return Strip.blank(width, self.rich_style)
-        row, ground = self._rows[index], self._ground(index)
-        segments, taken = [], 0
+        ground = self._ground(index)
+        segments = [
+            Segment(text, self.get_component_rich_style(f"row-table--{ink}") + ground)
+            for ink, text in self._runs_of(self._rows[index], width)
+        ]
+        return Strip(segments).adjust_cell_length(width, ground)
+
+    def _runs_of(self, row: Row, width: int) -> list[tuple[str, str]]:
+        """Return (ink, text) of a row: the fewer pieces, the sooner it is on the screen."""
+        runs: list[tuple[str, str]] = []
+        taken = 0
         for column, size in self._columns:
             cell = row[column.key]
-            ink = self.get_component_rich_style(f"row-table--{cell.ink}") + ground
+            room = width - taken if cell.flows else size
+            text = " " * min(taken, _GAP) + align(cell.text, room, right=column.right and not cell.flows)
+            if runs and runs[-1][0] == cell.ink:
+                text = runs.pop()[1] + text
+            runs.append((cell.ink, text))
             if cell.flows:
-                segments.append(Segment(align(cell.text, width - taken), ink))
                 break
             taken += size + _GAP
-            segments += [Segment(align(cell.text, size, right=column.right), ink), Segment(gap, ground)]
-        return Strip(segments).adjust_cell_length(width, ground)
+        return runs
 
     def _ground(self, index: int) -> Style:
         if index != self._cursor:
@@ -179,6 +190,7 @@ class RowTable(CursorLines, can_focus=True):
         self._columns = fit(self.scrollable_content_region.width, self._all_columns, self._rows)
         self._scroll_to_cursor()
         self.refresh()
+        self._laid_out_in = self.size, self.scrollable_content_region.size
 
     def _go(self, index: int) -> None:
         index = min(max(index, 0), len(self._keys) - 1)
@@ -189,7 +201,8 @@ class RowTable(CursorLines, can_focus=True):
             self.post_message(self.Moved(self.selected))
 
     def on_resize(self, event: Resize) -> None:
-        self._lay_out()
+        if self._laid_out_in != (self.size, self.scrollable_content_region.size):  # else it only is shown again
+            self._lay_out()
 
     def on_click(self, event: Click) -> None:
         offset = event.get_content_offset(self)

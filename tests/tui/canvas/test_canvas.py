@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from engine.telemetry.smoothing import smooth
 from tui.canvas import braille
 from tui.canvas.charset import ASCII, UNICODE
 from tui.canvas.frame import Ink, changed_spans, line_ink, one_cell_each
-from tui.canvas.plot import Line, Mark, Plot, draw
+from tui.canvas.plot import Ground, Line, Mark, Plot, draw
 from tui.canvas.spark import sparkline
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -160,6 +162,39 @@ def test_crosshair_is_a_column_through_the_plot() -> None:
     crossed = draw(Plot([line([0.0, 1.0, 0.0])], crosshair=1.0), 40, 12)
     columns = {column for row, start, stop in changed_spans(plain, crossed) for column in range(start, stop)}
     assert len(columns) == 1
+
+
+@given(
+    st.lists(anything, max_size=60), st.sampled_from(Scale), st.one_of(st.none(), st.floats(-5, 70)), st.integers(4, 60)
+)
+def test_what_was_drawn_serves_every_crosshair_and_title(values, scale, at, width) -> None:
+    plot = Plot([line(values, 0.9)], (("loss", Ink.NAME),), marks=(Mark(1.0, "restart"),), scale=scale, crosshair=2.0)
+    other = replace(plot, title=(("loss 3", Ink.NAME),), crosshair=at)
+    ground = Ground(plot, width, 12, UNICODE)
+    before = ground.finished(plot)
+    assert ground.serves(other, width, 12, UNICODE)
+    assert changed_spans(draw(other, width, 12, UNICODE), ground.finished(other)) == []
+    assert changed_spans(before, ground.finished(plot)) == []
+
+
+def test_what_was_drawn_serves_nothing_else() -> None:
+    plot = Plot([line([0.0, 1.0, 0.0], 0.9)])
+    ground, (only,) = Ground(plot, 40, 12, UNICODE), plot.lines
+    assert ground.serves(plot, 40, 12, UNICODE)
+    for size in ((41, 12), (40, 11)):
+        assert not ground.serves(plot, *size, UNICODE)
+    assert not ground.serves(plot, 40, 12, ASCII)
+    others = [
+        *(replace(only, **{name: getattr(only, name).copy()}) for name in ("x", "y", "average")),
+        *(replace(only, **{name: np.array([False, True, True])}) for name in ("breaks", "fair")),
+        *(replace(only, average=None), replace(only, color=1), replace(only, joined=True)),
+    ]
+    changed: list[Plot] = [replace(plot, lines=lines) for lines in ([], [only, only], *([other] for other in others))]
+    changed += [replace(plot, marks=(Mark(1.0, "restart"),)), replace(plot, level=1.0), replace(plot, scale=Scale.LOG)]
+    changed += [replace(plot, x_name="tokens"), replace(plot, across=partial(x_axis, time=True))]
+    changed += [replace(plot, x_range=(0.0, 1.0)), replace(plot, empty="")]
+    for other in changed:
+        assert not ground.serves(other, 40, 12, UNICODE), other
 
 
 def test_smoothing_is_the_debiased_average_of_the_finite_values() -> None:
