@@ -27,12 +27,12 @@ cluster: install ## Hold eight OpenSSH nodes of eight slots on this machine, to 
 check: install ## Style, types and architecture, in a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 
 test: check ## The checks and all tests, on a CPU without network
 	@tests/system-packages
-	$(BIN)/pytest -m 'not cluster' -n 2 --dist loadfile
+	$(BIN)/pytest -m 'not cluster' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: install ## The heavier suites: many nodes, faults, minutes
 	@tests/system-packages cluster

@@ -1,4 +1,4 @@
-"""Real data where it lies beside the repository; where it does not, the fact world in the same form, and a warning."""
+"""Which tests begin first; and real data, where it lies beside the repository, or else the fact world and a warning."""
 
 from __future__ import annotations
 
@@ -8,11 +8,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from engine.data.facts.questions import questions
 from engine.data.facts.world import FactWorld
 
+# The files that take longest begin first: else one of two processes ends with such a one alone, while the other waits.
+# One that mostly waits for nodes stands before one that computes, so that they run side by side.
+LONGEST = (
+    "dispatch/test_dispatcher",
+    "train/ppo/test_ppo_resume",
+    "cli/test_demo",
+    "train/ppo/test_ppo_adapters",
+    "cli/test_first_light",
+    "train/ppo/test_closed_form",
+    "dispatch/test_sharing",
+    "train/test_loop",
+    "tui/snapshots/test_every_screen",
+    "train/test_resume",
+    "rag/test_build",
+    "tui/test_end_to_end",
+    "train/test_lora",
+    "plan/test_states",
+    "cli/test_cluster",
+    "tui/screens/test_launch_from_nothing",
+    "train/ppo/test_update",
+    "evaluate/test_over_ssh",
+)
+settings.register_profile("untimed", deadline=None)  # nothing timed is asserted: the machine may be busy
+settings.load_profile("untimed")
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first, each file as it is."""
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 def real(name: str) -> Path | None:

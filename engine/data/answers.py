@@ -6,6 +6,7 @@ CRAG (Yang et al. 2024, "CRAG: Comprehensive RAG Benchmark"): correct, missing, 
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 import unicodedata
@@ -46,6 +47,7 @@ def _spaced(text: str) -> str:
     return "".join(" " if _is_punctuation(mark) and mark not in "'’" else mark for mark in text)
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_punctuation(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character).startswith("P")
 
@@ -74,8 +76,13 @@ def _f1(said: Counter[str], wanted: Counter[str]) -> float:
 def abstains(response: str, phrases: Iterable[str]) -> bool:
     """Whether a response begins with one of the phrases, both normalised, and a word ends there."""
     said = normalise(_spaced(response)) + " "
-    begins = (normalise(_spaced(phrase)) for phrase in phrases)
+    begins = map(_beginning, phrases)
     return any(said.startswith(f"{phrase} ") for phrase in begins if phrase)
+
+
+@functools.lru_cache(maxsize=1024)  # the same few phrases are looked for in every answer
+def _beginning(phrase: str) -> str:
+    return normalise(_spaced(phrase))
 
 
 def abstains_only(response: str, phrases: Iterable[str]) -> bool:

@@ -13,6 +13,7 @@ from engine.spec.references import parse, references_of
 from engine.spec.resolve import is_reference
 from engine.store import experiments, pipelines
 from engine.store.inputs import inputs_of
+from engine.store.spec_values import spec_values
 
 if TYPE_CHECKING:
     from engine.spec.models import AnySpec
@@ -47,7 +48,7 @@ def chosen(store: Store, references: Sequence[str]) -> Selection:
     for reference in references:
         named |= dict.fromkeys(pipelines.meant(store, reference))
     known = {one.id: one for one in experiments.list_experiments(store, archived=True)}
-    origins = _Origins(store)
+    origins = _Origins(store, [one.id for one in known.values() if one.kind == _KIND_OF_MEASUREMENT])
     found = dict.fromkeys(_with_parents(origins, named, known))
     if all(known[identity].kind != _KIND_OF_MEASUREMENT for identity in named):
         started = {origins.model(identity) for identity in found}
@@ -58,6 +59,7 @@ def chosen(store: Store, references: Sequence[str]) -> Selection:
                 with suppress(InvalidInput):
                     made_by, path = origins.asked(one.id)
                     if made_by in found or (made_by is None and path in started):
+                        origins.spec(one.id)
                         newest[one.name] = one.id
         found |= dict.fromkeys(_with_parents(origins, newest.values(), known))
     parents = {identity: tuple(each for each in origins.parents(identity) if each in found) for identity in found}
@@ -67,10 +69,12 @@ def chosen(store: Store, references: Sequence[str]) -> Selection:
 
 
 class _Origins:
-    """Where experiments come from; each is read once."""
+    """Where experiments come from; each is read once, and no spec of which the values tell enough."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, measurements: Sequence[str]) -> None:
+        """measurements: all evaluations, of which there may be many."""
         self._store = store
+        self._values = spec_values(store, measurements)
         self._specs: dict[str, AnySpec] = {}
         self._taken: dict[str, Mapping[str, str]] = {}
 
@@ -91,7 +95,8 @@ class _Origins:
 
     def asked(self, identity: str) -> tuple[str | None, object]:
         """Return who made the model that an evaluation asks, if an experiment did, and its path."""
-        path = self.model(identity)
+        values = self._values.get(identity)
+        path = values.get("model.path") if values else self.model(identity)
         if isinstance(path, str) and is_reference(path):
             return parse(path, identity).name, path
         return self._made_by(identity).get(str(path)), path

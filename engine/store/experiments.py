@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -157,9 +158,14 @@ def unfinished(store: Store) -> list[Experiment]:
 
 def get_spec(store: Store, identity: str) -> AnySpec:
     """Return the spec of an experiment."""
+    return _parsed(spec_text(store, identity), identity)
+
+
+@functools.lru_cache(maxsize=256)  # they are asked for again and again, and never change
+def _parsed(text: str, identity: str) -> AnySpec:
     from engine.spec.loading import parse_spec
 
-    return parse_spec(spec_text(store, identity), identity)
+    return parse_spec(text, identity)
 
 
 def spec_text(store: Store, identity: str) -> str:

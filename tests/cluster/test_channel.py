@@ -68,7 +68,7 @@ def test_five_megabytes_arrive_exactly_both_ways(transport: Transport) -> None:
 arguments = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(arguments, max_size=40))
 def test_arguments_arrive_exactly(transport: Transport, given: list[str]) -> None:
     tricky = [

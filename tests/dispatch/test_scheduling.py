@@ -76,7 +76,7 @@ queues = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(queues, holders, standings)
 def test_no_slot_is_given_twice_unless_both_share_and_seats_are_as_asked(
     asked: list[tuple[Want, int, float, float | None]],
@@ -118,7 +118,7 @@ def test_no_slot_is_given_twice_unless_both_share_and_seats_are_as_asked(
             taken += [(seat.host, slot, asks.share) for slot in seat.slot_numbers]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wants, st.integers(-5, 5), st.none() | st.floats(60, 90 * HOUR))
 def test_alone_on_an_idle_cluster_every_run_begins_with_as_much_as_it_may(
     asks: Want, priority: int, seconds: float | None
@@ -128,7 +128,7 @@ def test_alone_on_an_idle_cluster_every_run_begins_with_as_much_as_it_may(
     assert len(found) == (min(asks.most, len(kept_away)) if len(kept_away) >= asks.fewest else asks.most)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.floats(0, 900 * HOUR), min_size=2, max_size=8, unique=True),
     wants,
@@ -147,7 +147,7 @@ def test_of_equals_the_older_begins_first(
     assert begun == sorted(begun, reverse=True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.integers(0, 10_000), st.integers(2, 9))
 def test_with_true_estimates_younger_runs_do_not_delay_the_first_that_waits(seed: int, older: int) -> None:
     def first_of(count: int) -> Job:

@@ -23,7 +23,7 @@ def arrays(answers: list[tuple[float, bool]]) -> tuple[NDArray[np.float64], NDAr
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWERS)
 def test_auroc_is_scikit_learns(answers: list[tuple[float, bool]]) -> None:
     confidence, correct = arrays(answers)
@@ -33,14 +33,14 @@ def test_auroc_is_scikit_learns(answers: list[tuple[float, bool]]) -> None:
         assert auroc(confidence, correct) == pytest.approx(roc_auc_score(correct, confidence), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWERS)
 def test_brier_is_scikit_learns(answers: list[tuple[float, bool]]) -> None:
     confidence, correct = arrays(answers)
     assert brier(confidence, correct) == pytest.approx(brier_score_loss(correct, confidence, pos_label=True), abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWERS)
 def test_the_calibration_error_is_that_of_scikit_learns_bins(answers: list[tuple[float, bool]]) -> None:
     confidence, correct = arrays(answers)
@@ -52,7 +52,7 @@ def test_the_calibration_error_is_that_of_scikit_learns_bins(answers: list[tuple
     assert calibration_error(confidence, correct) == pytest.approx(golden, abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWERS, st.randoms(use_true_random=False))
 def test_the_order_of_the_answers_changes_nothing(answers: list[tuple[float, bool]], draw: object) -> None:
     shuffled = list(answers)
@@ -77,7 +77,7 @@ def test_risk_grows_with_coverage_as_worked_out_by_hand() -> None:
     assert aurc(confidence, correct) == pytest.approx((0 + 0.5 / 2 + 1 / 3 + 2 / 4 + 3 / 5) / 5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANSWERS)
 def test_the_area_under_the_risk_is_between_the_best_and_the_worst_order(answers: list[tuple[float, bool]]) -> None:
     confidence, correct = arrays(answers)

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from engine.evaluate.intervals import Ratio, bootstrap, mcnemar, mean_of, paired_bootstrap, wilson
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemars_p_is_scipys(first: int, second: int) -> None:
     golden = binomtest(first, first + second).pvalue if first + second else 1.0
@@ -23,7 +23,7 @@ def test_mcnemars_p_is_exact_for_many_questions() -> None:
     assert mcnemar(9_700, 10_300) == pytest.approx(binomtest(9_700, 20_000).pvalue, rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.integers(1, 1000), st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilsons_interval_is_scipys(successes: int, trials: int, level: float) -> None:
     successes = min(successes, trials)

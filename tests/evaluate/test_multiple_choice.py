@@ -21,7 +21,7 @@ def test_choices_have_the_values_worked_out_by_hand() -> None:
     assert not mc1(-2.0, [-2.0, -9.0])  # a tie is a miss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LOG_PROBABILITIES, LOG_PROBABILITIES)
 def test_mc2_is_the_reference_definition(right: list[float], wrong: list[float]) -> None:
     mass = np.exp(right).sum()

@@ -49,7 +49,7 @@ def trec_eval(rankings: list[list[str]], judgements: list[dict[str, int]], name:
     return values
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(RANKINGS, JUDGEMENTS), min_size=1, max_size=5), st.integers(1, 2))
 def test_measures_equal_those_of_trec_eval(asked: list[tuple[list[str], dict[str, int]]], least: int) -> None:
     rankings, judgements = [ranking for ranking, _ in asked], [judged for _, judged in asked]
@@ -68,7 +68,7 @@ def test_measures_have_the_values_worked_out_by_hand() -> None:
     assert [float(ours[name][0]) for name in names] == pytest.approx(golden)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RANKINGS, JUDGEMENTS)
 def test_a_relevant_document_moved_up_never_harms(ranking: list[str], judged: dict[str, int]) -> None:
     ranking = distinct(ranking)

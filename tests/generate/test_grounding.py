@@ -52,7 +52,7 @@ def test_plain_prompts_are_those_of_the_fact_world(tokenizer: Any) -> None:
     assert "(none)" in text(prompt([], tokenizer))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     passages=st.lists(PASSAGE, min_size=1, max_size=5),
     extra=st.integers(0, 90),

@@ -11,6 +11,7 @@ each after the micro-step of an optimiser step at which it is largest; the check
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.job import environment
+from tests.train.forkserver import IMPORTED
 
 _BUCKET = 500_000_000  # elements of DeepSpeed's reduction buffer, of which a CPU takes what is written only
 
@@ -133,11 +135,10 @@ def _rank(config: Mapping[str, Any], case: Mapping[str, Any], folder: Path) -> i
 
 
 def _serve(config: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> None:
-    import deepspeed.module_inject
-    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-    import peft  # noqa: F401
+    for name in IMPORTED["train"]:
+        importlib.import_module(name)
+
     import torch
-    import transformers.models.llama.modeling_llama  # noqa: F401
 
     torch.set_num_threads(1)
     gc.freeze()  # what was imported need not be gone through again

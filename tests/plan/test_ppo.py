@@ -138,7 +138,7 @@ def overrides(draw: st.DrawFn) -> list[str]:
 
 
 @given(overrides())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_the_peak_is_the_worst_moment_and_its_parts_add_up(folder: Path, changed: list[str]) -> None:
     plan = plan_of(folder, *changed)
     memory = plan.memory
@@ -160,7 +160,7 @@ def test_the_peak_is_the_worst_moment_and_its_parts_add_up(folder: Path, changed
 
 
 @given(overrides(), st.integers(20, 200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_what_is_advised_fits_and_no_network_can_be_spread_less(
     folder: Path, changed: list[str], gigabytes: int
 ) -> None:
@@ -183,7 +183,7 @@ def test_what_is_advised_fits_and_no_network_can_be_spread_less(
 
 
 @given(overrides(), st.integers(30, 120))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_the_settings_that_an_error_names_make_it_fit(folder: Path, changed: list[str], gigabytes: int) -> None:
     place = Place((8,) * 8, gigabytes * GB)
     plan = plan_run(spec_of(folder, *changed, "train.batch_size=32"), place)

@@ -6,7 +6,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.rag.reading.cleaning import _PERHAPS_MARKS, clean, escaped, one_line, stands_on_a_line
@@ -18,7 +18,6 @@ ODD = st.text(
 TEXTS = st.lists(ODD | st.text(st.characters(codec=None)), max_size=4).map("".join)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_what_is_clean_has_one_form_and_stays_as_it_is(text: str) -> None:
     cleaned = clean(text)
@@ -32,7 +31,6 @@ def test_what_is_clean_has_one_form_and_stays_as_it_is(text: str) -> None:
     assert one_line(text) == " ".join(cleaned.split())
 
 
-@settings(deadline=None)
 @given(TEXTS.filter(lambda text: sum(map(bool, map(unicodedata.combining, unicodedata.normalize("NFD", text)))) <= 30))
 def test_only_space_and_unseen_characters_go(text: str) -> None:
     def seen(of: str) -> list[str]:

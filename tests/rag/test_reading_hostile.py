@@ -272,7 +272,7 @@ def test_what_vanishes_or_is_forbidden_is_named(tmp_path: Path, monkeypatch: pyt
 DAMAGE = st.tuples(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=12))
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(KINDS)), st.lists(DAMAGE, min_size=1, max_size=4)), min_size=30, max_size=60

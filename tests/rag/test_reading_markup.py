@@ -185,7 +185,7 @@ HEADINGS = st.integers(1, 6).map(lambda level: ("#" * level, True))
 BLOCKS = st.lists(st.tuples(HEADINGS | st.just(("", False)), st.text("ab é東", min_size=1, max_size=8)), max_size=12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(BLOCKS)
 def test_sections_begin_at_their_headings_and_know_those_above(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[tuple[tuple[str, bool], str]]

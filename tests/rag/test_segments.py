@@ -17,7 +17,7 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=3
 METADATA = st.dictionaries(TEXT, st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.booleans()), max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(documents=st.lists(st.tuples(TEXT, METADATA, st.lists(TEXT, max_size=3)), max_size=4))
 def test_documents_and_chunks_come_back_as_they_were(
     documents: list[tuple[str, dict[str, str | int | float | bool], list[str]]],

@@ -98,7 +98,7 @@ def test_the_same_documents_again_change_nothing_and_embed_nothing(
 Pool = st.dictionaries(st.sampled_from([f"d{n}" for n in range(6)]), st.integers(0, 40), max_size=4)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     first=Pool.filter(bool), changes=st.lists(st.tuples(Pool, st.sets(st.integers(0, 5), max_size=2), st.booleans()))
 )

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
@@ -57,7 +57,6 @@ def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @given(batches(), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
-@settings(deadline=None)
 def test_gae_is_its_definition_over_the_response_tokens_alone(
     batch: tuple[Tensor, Tensor, Tensor], gamma: float, lam: float
 ) -> None:
@@ -72,7 +71,6 @@ def test_gae_is_its_definition_over_the_response_tokens_alone(
 
 
 @given(batches(), st.floats(0.0, 1.0))
-@settings(deadline=None)
 def test_with_lambda_one_the_returns_are_monte_carlo(batch: tuple[Tensor, Tensor, Tensor], gamma: float) -> None:
     rewards, values, mask = batch
     result = gae(rewards, values, mask, gamma=gamma, lam=1.0)
@@ -97,7 +95,6 @@ answers = st.lists(st.tuples(st.floats(-50.0, 50.0), st.integers(-2, 3)), min_si
 
 
 @given(answers)
-@settings(deadline=None)
 def test_rloo_and_grpo_compare_with_the_answers_to_the_same_prompt(answers: list[tuple[float, int]]) -> None:
     scores, groups = (list(column) for column in zip(*answers, strict=True))
     left_out, relative = [], []

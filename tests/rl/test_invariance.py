@@ -125,7 +125,7 @@ def splits(draw: st.DrawFn) -> Split:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @given(seed=st.integers(0, 10_000), split=splits())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_split_and_no_padding_changes_a_step(dtype: torch.dtype, tolerance: float, seed: int, split: Split) -> None:
     step = Step.drawn(seed, dtype)
     whole, parts = step.taken([[(list(range(ROWS)), 0, 0)]]), step.taken(split)

@@ -35,7 +35,7 @@ def reference(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tenso
 @given(
     st.integers(0, 1000), st.sampled_from([(5,), (3, 4), (2, 3, 2), (1, 1)]), st.integers(1, 200), st.floats(0.2, 3.0)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_values_and_gradients_are_torchs_for_any_chunk(
     seed: int, shape: tuple[int, ...], chunk_elements: int, temperature: float
 ) -> None:

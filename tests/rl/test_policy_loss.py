@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -53,7 +53,6 @@ def test_which_side_clips(
 
 
 @given(st.integers(0, 999), st.floats(0.0, 0.5), st.sampled_from([None, 1.5, 3.0]), st.sampled_from([math.nan, 1e3]))
-@settings(deadline=None)
 def test_the_sum_is_the_formula_over_response_tokens(
     seed: int, clip: float, dual_clip: float | None, garbage: float
 ) -> None:

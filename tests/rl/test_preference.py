@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -24,7 +24,6 @@ pairs = st.lists(
 
 
 @given(pairs, st.floats(0.0, 1.0))
-@settings(deadline=None)
 def test_the_loss_is_its_formula(pairs: list[tuple[float, float, float, float]], centering: float) -> None:
     chosen, rejected, margin, weights = torch.tensor(pairs, dtype=torch.float64).unbind(-1)
     result = pairwise_loss(chosen, rejected, margin=margin, centering=centering, weights=weights)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -36,7 +36,6 @@ def test_which_side_clips(value: float, target: float, loss: float, gradient: fl
 
 
 @given(st.integers(0, 10_000), st.one_of(st.none(), st.floats(0.0, 1.0)), st.sampled_from([math.nan, math.inf, 1e3]))
-@settings(deadline=None)
 def test_the_sum_is_the_formula_over_response_tokens(seed: int, clip: float | None, garbage: float) -> None:
     source = torch.Generator().manual_seed(seed)
     values, old, returns = torch.randn(3, 3, 5, generator=source, dtype=torch.float64)

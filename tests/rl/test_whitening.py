@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.rl.moments import Moments
@@ -12,7 +12,6 @@ from engine.rl.whitening import whiten
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 5), min_size=1, max_size=6), st.sampled_from([0.0, 1e6]))
-@settings(deadline=None)
 def test_moments_merge_to_those_of_the_whole(seed: int, sizes: list[int], offset: float) -> None:
     source = torch.Generator().manual_seed(seed)
     parts = [torch.randn(size, 3, generator=source, dtype=torch.float64) + offset for size in sizes]

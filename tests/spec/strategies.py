@@ -15,7 +15,7 @@ from ruamel.yaml.representer import SafeRepresenter
 from engine.spec.fields import LARGEST
 from engine.spec.models import SPEC_TYPES, AnySpec, Kind
 
-PATIENT = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PATH = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 TRICKY = st.sampled_from(["no", "~", "1e-4", "2024-01-01", "a: b", "#a", "'", "\\", "\u2028", "{}", "=", "?0", ","])

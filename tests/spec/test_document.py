@@ -90,7 +90,7 @@ WORDS = [
 
 
 @given(st.lists(st.sampled_from(INDICATORS + WORDS), max_size=40).map("".join) | st.text(max_size=60))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_is_a_spec_or_gets_a_sentence(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_spec(text)

@@ -133,7 +133,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     store.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories(), data=st.data())
 def test_any_pieces_in_any_order_of_readers_yield_one_point_a_step(
     shared: Store, tmp_path: Path, history: list[Launch], data: st.DataObject
@@ -167,7 +167,7 @@ def test_any_pieces_in_any_order_of_readers_yield_one_point_a_step(
     check(shared, identity, records)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(history=histories(), cuts=st.lists(st.integers(0, 60), max_size=5))
 def test_reading_only_what_is_new_gives_the_whole(shared: Store, history: list[Launch], cuts: list[int]) -> None:
     records = records_of(history)

@@ -33,7 +33,7 @@ def written(path: Path, layout: list[tuple[int, int]], sparse: bool) -> bytes:
     return content
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(parts, st.booleans(), st.floats(0, 1), st.floats(0, 1))
 def test_any_window_shows_every_byte_once_and_the_runs_of_nuls_that_are_holes(
     tmp_path_factory: pytest.TempPathFactory, layout: list[tuple[int, int]], sparse: bool, one: float, two: float

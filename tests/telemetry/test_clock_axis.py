@@ -53,7 +53,7 @@ def test_a_night_with_a_change_of_the_clocks_keeps_true_labels() -> None:
         assert f"{day} {'Mar' if month == 3 else 'Oct'}" in [label for _, label in axis.ticks]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1e9, 2e9), st.floats(0, 3e7), st.integers(1, 8))
 def test_an_axis_holds_its_span_and_ticks_ascend(low: float, span: float, ticks: int) -> None:
     axis = clock_axis(low, low + span, ticks)

@@ -75,7 +75,7 @@ def test_what_was_encoded_is_decoded(record: Record) -> None:
     assert same(decode(line[:-1]), record)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kept=st.lists(records, max_size=12), data=st.data())
 def test_any_growth_and_any_piece_size_yield_each_record_once(tmp_path: Path, kept: list[Record], data: Any) -> None:
     path = tmp_path / "metrics.jsonl"
@@ -100,7 +100,7 @@ def test_any_growth_and_any_piece_size_yield_each_record_once(tmp_path: Path, ke
 GOOD = StartRecord(1.0, 1, 0, 10)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=60), max_size=10))
 def test_rubbish_between_records_hides_none_of_them(tmp_path: Path, rubbish: list[bytes]) -> None:
     path = tmp_path / "metrics.jsonl"

@@ -55,7 +55,7 @@ def test_a_series_that_a_screen_could_show_whole_is_kept_whole() -> None:
     assert all(np.allclose(kept.averages[n], smooth(values, weight), atol=1e-6) for n, weight in enumerate(WEIGHTS))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     st.integers(WHOLE + 1, 60_000),
     st.lists(st.integers(1, 9_000), min_size=1, max_size=4).filter(lambda s: sum(s) > 99),

@@ -10,6 +10,7 @@ It never starts a thread, so that its forks are whole.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -24,6 +25,51 @@ from pathlib import Path
 from typing import Any, Self
 
 WAIT_SECONDS = 120.0
+# Also what libraries import only when they are used: each rank would take its second for that.
+_LIBRARIES = (
+    "peft",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "engine.job.main",
+    "engine.spec.loading",
+)
+IMPORTED = {
+    "train": (
+        *_LIBRARIES,
+        "deepspeed.comm.mori",
+        "deepspeed.module_inject.auto_ep_layer",
+        "deepspeed.ops.op_builder.all_ops",
+        "deepspeed.runtime.zero.muon.muon_optimizer",
+        "setuptools",
+        "distutils.ccompiler",
+        "distutils.sysconfig",
+        "torch.profiler._cupti_monitor",
+        "torch.utils.serialization.config",
+        "engine.train.main",
+        "engine.train.ppo.loop",
+        "engine.train.rm",
+        "engine.train.sft",
+    ),
+    "rag build": (
+        *_LIBRARIES,
+        "faiss",
+        "sentence_transformers",
+        "transformers.models.bert.modeling_bert",
+        "engine.cli.rag_build",
+        "engine.evaluate.retrieval",
+        "engine.rag.build",
+        "engine.rag.embedding.embedder",
+        "engine.rag.vectors.index",
+    ),
+    "eval": (
+        *_LIBRARIES,
+        "engine.evaluate.faithfulness.entailment",
+        "engine.evaluate.faithfulness.selfcheck",
+        "engine.evaluate.job",
+        "engine.evaluate.main",
+        "engine.rag.build",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +101,7 @@ class ForkServer:
     def __init__(self, command: str = "train") -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "MASTER_"))}
         environ |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": "lo"}
+        environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # what sentence_transformers imports has one else
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "PLUMBLINE_DEBUG"):
             environ.pop(name, None)
         self._process = subprocess.Popen(
@@ -202,34 +249,11 @@ def _wait(pids: list[int], seconds: float) -> list[int]:
     return [codes[pid] for pid in pids]
 
 
-def _import_trainers() -> None:
-    import deepspeed.module_inject
-    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-    import transformers.models.llama.modeling_llama  # noqa: F401
-
-    import engine.train.ppo.loop
-    import engine.train.rm
-    import engine.train.sft  # noqa: F401
-
-
-def _import_retrieval() -> None:
-    import transformers.models.bert.modeling_bert  # noqa: F401
-
-    import engine.evaluate.retrieval
-    import engine.rag.build
-    import engine.rag.embedding.embedder
-    import engine.rag.vectors.index  # noqa: F401
-
-
-def _import_evaluation() -> None:
-    import transformers.models.llama.modeling_llama  # noqa: F401
-
-    import engine.evaluate.job
-    import engine.rag.build  # noqa: F401
-
-
 def _serve() -> None:
-    {"train": _import_trainers, "rag build": _import_retrieval, "eval": _import_evaluation}[sys.argv[1]]()
+    for name in IMPORTED[sys.argv[1]]:
+        importlib.import_module(name)
+    threads = list(Path("/proc/self/task").iterdir())
+    assert len(threads) == 1, "a thread is not in a fork, and what it had locked stays locked"
 
     import torch
 
@@ -252,6 +276,10 @@ if __name__ == "__main__":
     from engine.job import environment
 
     environment.prepare(os.environ)
+    if sys.argv[1] == "rag build":
+        from engine.rag.embedding import environment as embedding
+
+        embedding.prepare()
     for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         del os.environ[variable]
     _serve()

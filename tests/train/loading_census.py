@@ -8,6 +8,7 @@ that the rank holds afterwards, and by how much its resident memory had grown at
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.job import environment
+from tests.train.forkserver import IMPORTED
 
 
 def _most_resident_bytes() -> int:
@@ -55,9 +57,8 @@ def _rank(model: dict[str, Any], world: int) -> int:
 
 
 def _fork(model: dict[str, Any], world: int) -> int:
-    import deepspeed.module_inject  # noqa: F401
-    import peft  # noqa: F401
-    import transformers.models.llama.modeling_llama  # noqa: F401
+    for name in IMPORTED["train"]:
+        importlib.import_module(name)
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

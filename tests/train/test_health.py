@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.spec.sections import Health
@@ -248,7 +248,6 @@ anything = st.dictionaries(names, st.floats() | st.integers(-3, 3))
 
 
 @given(st.lists(anything, max_size=60), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_whatever_comes_in_whatever_order_is_borne(run: list[dict[str, float]], draw: random.Random) -> None:
     rules, other = (HealthRules(health(), kl_target=None) for _ in range(2))
     for step, metrics in enumerate(run, 1):

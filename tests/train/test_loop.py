@@ -98,7 +98,7 @@ def test_a_paused_run_goes_on_as_one_that_was_only_warned(
     assert largest_difference(weights(job.run_dir), weights(whole.run_dir)) == 0.0
 
 
-@pytest.mark.parametrize(("stage", "world"), [(0, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize(("stage", "world"), [(0, 1), (2, 2), pytest.param(3, 2, marks=pytest.mark.cluster)])
 def test_a_rollback_brings_back_what_the_checkpoint_holds_and_comes_only_so_often(
     server: ForkServer, make_ppo_spec: MakeSpec, tmp_path: Path, stage: int, world: int
 ) -> None:

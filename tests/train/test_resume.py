@@ -14,7 +14,7 @@ from tests.train.facts import events, largest_difference, series, wait_for_step,
 from tests.train.forkserver import ForkServer, Job
 from tests.train.killing import whole_and_resumed
 
-STEPS, EVERY = 12, 4
+STEPS, EVERY = 9, 3
 EXACT = ("loss", "grad_norm", "lr", "tokens", "epoch", "eval_loss")
 
 
@@ -53,16 +53,16 @@ def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(
     spec = make_spec(steps=STEPS, checkpoint_every=EVERY, zero_stage=2)
     whole = start(server, spec, tmp_path / "run")
     assert whole.wait() == [0, 0], whole.log()
-    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["step-00000008", "step-00000012"]
+    assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["step-00000006", "step-00000009"]
     loss, exported = series(whole.run_dir, "loss"), weights(whole.run_dir)
-    damaged = next((tmp_path / "run/checkpoints/step-00000012").rglob("*optim_states.pt"))
+    damaged = next((tmp_path / "run/checkpoints/step-00000009").rglob("*optim_states.pt"))
     os.truncate(damaged, damaged.stat().st_size // 2)
 
     again = start(server, spec, tmp_path / "run")
     assert again.wait() == [0, 0], again.log()
-    assert events(again.run_dir, "resumed")[0]["step"] == 8
+    assert events(again.run_dir, "resumed")[0]["step"] == 6
     (warning,) = events(again.run_dir, "warning")
-    assert "step-00000012" in warning["message"]
+    assert "step-00000009" in warning["message"]
     assert damaged.name in warning["message"]
     assert series(again.run_dir, "loss") == loss
     assert largest_difference(weights(again.run_dir), exported) == 0.0
@@ -95,7 +95,7 @@ def test_another_number_of_ranks_goes_on_with_the_same_numbers(
     whole = start(server, spec, tmp_path / "run")
     assert whole.wait() == [0, 0], whole.log()
     loss, norm = series(whole.run_dir, "loss"), series(whole.run_dir, "grad_norm")
-    for later in ("step-00000008", "step-00000012"):
+    for later in ("step-00000006", "step-00000009"):
         shutil.rmtree(tmp_path / "run/checkpoints" / later)
 
     resumed = server.start(spec, tmp_path / "run", world=world)

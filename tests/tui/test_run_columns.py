@@ -26,7 +26,7 @@ def experiment(world: World) -> Experiment:
     return experiments.get(world.store, identity)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(width=st.integers(8, 250), name=st.text(min_size=1, max_size=60))
 def test_columns_fill_no_more_than_the_width(experiment: Experiment, width: int, name: str) -> None:
     rows = [row(dataclasses.replace(experiment, name=name), time.time())]

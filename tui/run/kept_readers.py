@@ -9,7 +9,7 @@ from tui.run.facts import RunReader
 if TYPE_CHECKING:
     from engine.store.database import Store
 
-_MOST = 4  # each has up to 12 MB, of a run of 100,000 steps
+_MOST = 3  # each has up to 12 MB, of a run of 100,000 steps
 
 
 class KeptReaders:

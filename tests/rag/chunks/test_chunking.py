@@ -106,7 +106,7 @@ def _chunkings(draw: st.DrawFn) -> Chunking:
     return Chunking(by=draw(st.sampled_from(WAYS)), tokens=tokens, overlap=draw(st.integers(0, tokens - 1)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_documents(), _chunkings(), st.sampled_from(["wordpiece", "bytes", "spaces", "words"]))
 def test_chunks_keep_their_promises_for_any_text(
     counters: dict[str, TokenCounter], document: Document, chunking: Chunking, name: str
@@ -140,7 +140,7 @@ def test_what_shows_is_what_has_a_shape() -> None:
             raise AssertionError(f"U+{ord(mark):04X} is seen")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(_documents(), max_size=5), _chunkings(), st.sampled_from(["wordpiece", "bytes", "spaces", "words"]))
 def test_chunks_are_the_same_alone_and_in_company(
     counters: dict[str, TokenCounter], documents: list[Document], chunking: Chunking, name: str

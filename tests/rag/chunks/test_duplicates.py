@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
         known.add(_chunk("a", "one two three four five six"))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3) | st.integers(0, 3).map(lambda number: number << 40)))
 def test_buckets_hold_what_a_dictionary_does(keys: list[int]) -> None:
     table = Buckets(most=2)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.rag.embedding.ahead import ahead
@@ -33,7 +33,6 @@ class Source:
             self.closed = True
 
 
-@settings(deadline=None)
 @given(st.integers(0, 20), DEPTHS, st.booleans())
 def test_all_items_come_in_their_order_and_then_what_was_raised(count: int, depth: int, fails: bool) -> None:
     source = Source(count, fails=fails)
@@ -44,7 +43,6 @@ def test_all_items_come_in_their_order_and_then_what_was_raised(count: int, dept
     assert source.closed
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), DEPTHS, st.data())
 def test_who_leaves_off_ends_the_thread_and_closes_the_source(count: int, depth: int, data: st.DataObject) -> None:
     source = Source(count)

@@ -83,7 +83,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / f"{KEY}.part").read_bytes()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_of_a_torn_or_damaged_part_the_whole_batches_are_kept(
     tmp_path: Path, begun: bytes, data: st.DataObject

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -367,7 +367,6 @@ def test_a_trial_leaves_the_model_computing_as_it_chose(tiny: Path, monkeypatch:
     assert np.array_equal(encoder.encode_passages(texts), same.encode_passages(texts))
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab", max_size=30), max_size=60))
 def test_slabs_hold_every_text_once_longest_first(texts: list[str]) -> None:
     order = [number for slab in slabs(texts) for number in slab]
@@ -378,7 +377,6 @@ def test_a_slab_of_enormous_texts_is_small() -> None:
     assert [len(slab) for slab in slabs(["x" * 3_000_000] * 2 + ["y" * 1000] * 3000)] == [1, 1, 1024, 1024, 952]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), max_size=80), st.integers(1, 600), st.none() | st.integers(1, 9))
 def test_batches_follow_each_other_and_stay_within_their_bound(
     widths: list[int], tokens: int, size: int | None

@@ -45,7 +45,7 @@ def by_the_formula(texts: Sequence[str], query: str, k1: float, b: float) -> lis
 
 
 @given(TEXTS, st.lists(st.sampled_from([*WORDS, "unseen"]), max_size=5).map(" ".join), st.integers(1, 15), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_search_is_the_formula_of_bm25(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str, k: int, data: st.DataObject
 ) -> None:

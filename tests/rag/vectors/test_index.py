@@ -179,7 +179,7 @@ def test_many_queries_at_once_are_answered_as_each_alone() -> None:
         assert np.array_equal(alone[0][0], scores[place]) and np.array_equal(alone[1][0], rows[place])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_exact_search_is_brute_force_whatever_the_blocks_the_rows_and_the_ties(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 60))

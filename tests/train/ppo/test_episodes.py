@@ -57,7 +57,7 @@ def alone(model: Any, prompt: Sequence[int], response: Sequence[int]) -> tuple[T
 
 
 @given(several, st.booleans(), st.integers(0, WORDS - 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_together_they_say_what_each_says_alone(
     model: Any, rows: list[tuple[list[int], list[int]]], keeps_logits: bool, pad: int
 ) -> None:
@@ -75,7 +75,6 @@ def test_together_they_say_what_each_says_alone(
 
 
 @given(several)
-@settings(deadline=None)
 def test_a_value_stands_at_the_position_that_predicts_its_token(rows: list[tuple[list[int], list[int]]]) -> None:
     episodes = [episode(number, *row) for number, row in enumerate(rows)]
     batch = EpisodeBatch.of(episodes, 0, CPU)

@@ -76,7 +76,7 @@ def test_ranks_and_zero_stages_agree_and_the_merged_export_answers_alike(
     run_spec: RunSpec, shared: bool, stage: int, world: int
 ) -> None:
     expected = run_spec(1, shared=shared, zero_stage=0)
-    actual = run_spec(world, shared=shared, zero_stage=stage, micro_batch_size=2)
+    actual = run_spec(world, shared=shared, zero_stage=stage, micro_batch_size=5 if stage == 3 else 2)
     for name in BY_STEP:
         assert series(actual, name) == pytest.approx(series(expected, name), rel=5e-4, abs=5e-5), name
     assert largest_difference(weights(actual), weights(expected)) < 1e-4
@@ -110,9 +110,11 @@ def test_gradient_checkpointing_recomputes_with_the_right_adapter(run_spec: RunS
 def test_adapters_resume_on_the_ranks_that_saved_them_and_on_others(
     run_spec: RunSpec, server: ForkServer, shared: bool, stage: int, world: int
 ) -> None:
-    whole = run_spec(2, shared=shared, zero_stage=stage, steps=4, checkpoint_every=2, keep_checkpoints=3)
+    micro_batch_size = 5 if stage == 3 else 3  # under ZeRO 3 each micro-step takes its time
+    settings = {"zero_stage": stage, "steps": 3, "checkpoint_every": 2, "micro_batch_size": micro_batch_size}
+    whole = run_spec(2, shared=shared, **settings)
     expected, exported = {name: series(whole, name) for name in BY_STEP}, weights(whole)
-    shutil.rmtree(whole / "checkpoints/step-00000004")
+    shutil.rmtree(whole / "checkpoints/step-00000003")
     spec = whole.parent / "spec.yaml"
     job = server.start(spec, whole, world=world)
     assert job.wait() == [0] * world, job.log()

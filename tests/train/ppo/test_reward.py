@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -162,7 +162,6 @@ def test_a_frozen_term_without_numbers_is_taken_as_it_is_and_a_deviation_of_0_as
 
 
 @given(st.lists(batches, min_size=2, max_size=6), st.integers(0, 5))
-@settings(deadline=None)
 def test_a_resumed_reward_equals_an_uninterrupted_one_to_the_bit(parts: list[list[float]], cut: int) -> None:
     whole, resumed = reward(TERMS, FROZEN), reward(TERMS, FROZEN)
     for index, part in enumerate(parts):

@@ -51,7 +51,7 @@ def test_a_small_chart_has_at_least_two_labels_and_no_crowd_of_them(low: float, 
     assert 2 <= len(labels) < rows
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(anything, max_size=60), st.sampled_from(Scale), st.integers(0, 90), st.integers(0, 20), st.booleans())
 def test_any_values_are_drawn_inside_the_plot_area(values, scale, width, height, banded) -> None:
     plot = Plot([line(values, smoothing=0.6 if banded else 0.0)], scale=scale, marks=[Mark(1, "restart")])
@@ -68,7 +68,7 @@ def test_any_values_are_drawn_inside_the_plot_area(values, scale, width, height,
         assert (UNICODE.gap in frame.text()) == (len(drawable) < len(values))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200), st.integers(1, 40), st.integers(1, 12))
 def test_least_and_greatest_value_of_every_dot_column_are_lit(values, columns, rows) -> None:
     y = np.array(values)
@@ -86,7 +86,7 @@ def test_least_and_greatest_value_of_every_dot_column_are_lit(values, columns, r
 
 
 @given(st.integers(0, 99_999), st.sampled_from([1.0, -1.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_one_spike_among_100_000_points_reaches_its_height(at, sign) -> None:
     values = np.zeros(100_000)
     values[at] = sign
@@ -95,7 +95,7 @@ def test_one_spike_among_100_000_points_reaches_its_height(at, sign) -> None:
     assert (frame.inks[spike_row] >= Ink.LINE).sum() == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(anything, min_size=3, max_size=120), st.sampled_from([0.0, 0.9]))
 def test_a_new_point_leaves_old_cells_alone_while_the_axes_stay(values, smoothing) -> None:
     before = draw(Plot([line(values[:-1], smoothing=smoothing)]), 60, 14)
@@ -114,7 +114,7 @@ def test_a_growing_run_seldom_moves_its_axis() -> None:
     assert [label for _, label in x_axis(0, 412, 5).ticks] == ["0", "100", "200", "300", "400"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(finite, finite, st.sampled_from(Scale), st.integers(1, 8))
 @example(9.999999999999346e299, 9.999999999999346e299, Scale.LOG, 1)
 def test_axes_hold_their_range_with_ascending_distinct_ticks(a, b, scale, ticks) -> None:
@@ -212,7 +212,7 @@ def test_smoothing_is_the_debiased_average_of_the_finite_values() -> None:
         np.testing.assert_allclose(smooth(values, weight), expected, rtol=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(anything, max_size=300), st.sampled_from([0.0, 0.3, 0.97]))
 def test_smoothing_stays_between_least_and_greatest(values, weight) -> None:
     numbers = np.clip(np.array(values, dtype=float), -1e300, 1e300)

@@ -31,7 +31,7 @@ def histories(draw: st.DrawFn) -> Curves:
     return Curves(series)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(), st.sampled_from(XMode))
 def test_every_point_has_one_place_and_places_ascend(curves: Curves, mode: XMode) -> None:
     if mode not in curves.modes():

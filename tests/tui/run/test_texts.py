@@ -44,7 +44,7 @@ events = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(samples, max_size=6), st.lists(events, max_size=6), st.integers(24, 120))
 def test_no_line_is_wider_than_the_pane_and_all_is_printable(
     found: list[Sample], told: list[Event], width: int

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
+from engine.spec.loading import parse_spec
 from engine.store import bookkeeping, experiments
 from engine.telemetry.records import MetricsRecord
 from engine.telemetry.states import Desired, State
-from tests.tui.world import HOSTILE, World, drive, screen_text, shows, until
+from tests.tui.world import HOSTILE, SPEC, World, drive, screen_text, shows, until
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.recipes import RecipesScreen
@@ -243,9 +244,13 @@ def test_a_narrow_terminal_shows_one_pane_at_a_time_and_a_tiny_one_a_sentence(wo
     drive(world.app(), scenario, (80, 24))
 
 
-def test_thousands_of_runs_are_read_to_the_last(world: World) -> None:
-    for number in range(600):
-        world.add(f"run_{number}")
+def test_thousands_of_runs_are_read_to_the_last(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = parse_spec(SPEC.format(name="x", steps=100, lr=1e-3))
+    columns = experiments._columns_of(spec)  # worked out once: printing a spec takes its time
+    monkeypatch.setattr(experiments, "_columns_of", lambda spec: columns)
+    with world.store.write() as connection:
+        for number in range(600):
+            experiments.add(connection, spec, name=f"run_{number}")
 
     async def scenario(pilot: Pilot[None]) -> None:
         await shows(pilot, "600 runs", "sft-0600")
