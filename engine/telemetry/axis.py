@@ -18,6 +18,7 @@ _SMALLEST = 1e-290
 _FLAT = 1e-6
 _END_STEPS = 12  # an axis ends on a multiple of the 1-2-5 number that is at least this part of its span
 _LINEAR_DECADES = 3  # a symlog axis is linear below this many decades under its largest value
+_RATHER_USUAL = 0.1  # of its length an axis is longer, rather than that its ticks are closer or further apart
 _TIME_STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18_000, 43_200, 86_400)
 
 
@@ -71,6 +72,33 @@ def y_axis(low: float, high: float, scale: Scale, ticks: int) -> Axis:
     if scale is Scale.SYMLOG and max(-low, high) > 0:
         return _symlog_axis(low, high, ticks)
     return _linear_axis(*_widened(low, high), ticks)
+
+
+def in_whole_rows(axis: Axis, rows: float, most: float = 1.3) -> Axis:
+    """Return a linear axis that reaches so much further that its ticks are a whole number of rows apart.
+
+    It goes on upwards, or downwards where it ends at 0, and has its ticks closer or further apart where it is shorter
+    then. Any other axis stays as it is, and so does one that were more than `most` times as long.
+
+    Args:
+        axis: the axis.
+        rows: from its one end to the other; their number less what the first and last values lack of a whole one.
+        most: times its length.
+    """
+    if axis.scale is not Scale.LINEAR or len(axis.ticks) < 2:
+        return axis
+    span, best, least = axis.high - axis.low, axis, most
+    usual = nice((axis.ticks[1][0] - axis.ticks[0][0]) * (1 - 1e-9))
+    for step in (usual, nice(usual * 1.5), nice(usual / 3)):
+        each = math.floor(rows * step / span + 1e-9)  # rows between two ticks
+        if each < (1 if step == usual else 2):
+            continue
+        wider = rows * step / each
+        bottom, top = (axis.high - wider, axis.high) if axis.high == 0 else (axis.low, axis.low + wider)
+        ticks = _ticks(bottom, top, step)
+        if len(ticks) >= min(3, len(axis.ticks)) and wider / span < least - (0.0 if step == usual else _RATHER_USUAL):
+            best, least = Axis(bottom, top, ticks), wider / span
+    return best
 
 
 def x_axis(low: float, high: float, ticks: int, *, time: bool = False, whole: bool = False) -> Axis:
@@ -139,11 +167,15 @@ def _stepped(low: float, high: float, end_step: float, tick_step: float, *, time
     first = math.floor(low / end_step + 1e-9)
     last = max(first + 1, math.ceil(high / end_step - 1e-9))
     bottom, top = _multiple(first, end_step), _multiple(last, end_step)
-    numbers = range(math.ceil(bottom / tick_step - 1e-9), math.floor(top / tick_step + 1e-9) + 1)
-    values = [_multiple(number, tick_step) for number in numbers]
+    return Axis(bottom, top, _ticks(bottom, top, tick_step, time=time))
+
+
+def _ticks(bottom: float, top: float, step: float, *, time: bool = False) -> tuple[tuple[float, str], ...]:
+    numbers = range(math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9) + 1)
+    values = [_multiple(number, step) for number in numbers]
     digits = _digits_to_tell_apart(values)
-    labels = [_time_label(value, tick_step) if time else short(value, digits) for value in values]
-    return Axis(bottom, top, tuple(zip(values, labels, strict=True)))
+    labels = [_time_label(value, step) if time else short(value, digits) for value in values]
+    return tuple(zip(values, labels, strict=True))
 
 
 def _multiple(number: int, step: float) -> float:

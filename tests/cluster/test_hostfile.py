@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.cluster.hostfile import Node, load_hostfile, local_hostfile, parse_hostfile
@@ -47,7 +47,6 @@ odd = st.sampled_from([*odd_counts, *odd_hosts])
 lines = st.one_of(good, good, good, ignored, odd)
 
 
-@settings(deadline=None)  # the first example imports DeepSpeed
 @given(st.lists(lines, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_what_is_accepted_deepspeed_reads_alike(texts: list[str], newline: str) -> None:
     from deepspeed.launcher.runner import _parse_hostfile

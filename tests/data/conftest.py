@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from engine.data.facts.files import write
 from engine.data.facts.world import FactWorld
 from engine.data.tokenizers import train_tokenizer
 from engine.spec.sections import Data, Tokenizer
 from tests.conftest import real
-
-# Nothing timed is asserted: the machine may be busy.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 WriteRows = Callable[..., Path]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.telemetry.axis import Axis, Scale, x_axis, y_axis
+from engine.telemetry.axis import Axis, Scale, in_whole_rows, x_axis, y_axis
 from engine.telemetry.smoothing import Floats
 from tui.canvas import braille
 from tui.canvas.braille import Polyline
@@ -140,6 +140,7 @@ class Ground:
             x = replace(x, low=window[0], high=window[1], ticks=_between(x.ticks, *window))
         visible = [_visible(line, x, plot.scale) for line in plot.lines if line.x.size]
         y = y_axis(*_y_extent(visible, plot.scale, plot.level), plot.scale, max(1, min(5 + rows // 12, rows // 2)))
+        y = in_whole_rows(y, rows - 1 / braille.DOTS_DOWN)
         left = 1 + max([_MIN_GUTTER, *(len(label) for _, label in y.ticks)])
         columns = width - left - 1
         if columns < _MIN_COLUMNS:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.telemetry.axis import Scale, x_axis, y_axis
+from engine.telemetry.axis import Scale, in_whole_rows, x_axis, y_axis
 from engine.telemetry.smoothing import smooth
 from tui.canvas import braille
 from tui.canvas.charset import ASCII, UNICODE
@@ -129,6 +129,28 @@ def test_axes_hold_their_range_with_ascending_distinct_ticks(a, b, scale, ticks)
     assert len({label for _, label in axis.ticks}) == len(values) <= 4 * ticks + 12
     heights = axis.fraction(np.array(values))
     assert ((heights > -1e-6) & (heights < 1 + 1e-6)).all()
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(4, 40), st.sampled_from(Scale))
+def test_ticks_stand_whole_rows_apart_where_the_axis_is_not_much_longer_for_it(low, span, rows, scale) -> None:
+    axis = y_axis(low, low + span, scale, max(1, min(5 + rows // 12, rows // 2)))
+    wider = in_whole_rows(axis, rows - 0.25)
+    assert wider.low <= axis.low and axis.high <= wider.high
+    if wider is not axis:
+        assert wider.high - wider.low <= 1.3 * (axis.high - axis.low) * (1 + 1e-9)
+        places = wider.fraction(np.array([value for value, _ in wider.ticks])) * (rows - 0.25)
+        gaps = np.diff(places)
+        np.testing.assert_allclose(gaps, np.rint(gaps[0]), atol=1e-3)
+
+
+def test_the_ticks_of_most_charts_stand_evenly() -> None:
+    generator, even = np.random.default_rng(3), 0
+    for _ in range(200):
+        low, span = generator.uniform(-3, 3) * 10.0 ** generator.integers(-3, 3), 10 ** generator.uniform(-3, 3)
+        frame = draw(Plot([line([low, low + span])]), 40, int(generator.integers(8, 27)))
+        rows = [row for row, text in enumerate(frame.text().splitlines()) if "┤" in text]
+        even += len(set(np.diff(rows))) == 1
+    assert even >= 170
 
 
 def test_log_axis_leaves_a_gap_where_values_are_not_positive() -> None:
