@@ -281,8 +281,11 @@ class RunsScreen(RunChoices, RunChanges, RunExports):
 
     def _nothing_text(self) -> str:
         if self.overview is None:
-            return "reading…" if self.plumbline.database.exists() else _EMPTY
-        return "No run matches the filter.\n\nesc  clears it" if self.overview.experiments else _EMPTY
+            return "reading…" if self.plumbline.database.exists() else self._none_text()
+        return "No run matches the filter.\n\nesc  clears it" if self.overview.experiments else self._none_text()
+
+    def _none_text(self) -> str:
+        return _EMPTY if self.plumbline.intents.dispatches else "Experiments are generated: a few seconds…"
 
     def _tick(self) -> None:
         if self.is_current:

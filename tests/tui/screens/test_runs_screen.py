@@ -10,11 +10,13 @@ from engine.store import bookkeeping, experiments
 from engine.telemetry.records import MetricsRecord
 from engine.telemetry.states import Desired, State
 from tests.tui.world import HOSTILE, SPEC, World, drive, screen_text, shows, until
+from tui.app import PlumblineApp
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.recipes import RecipesScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.small import TooSmallScreen
+from tui.showcase.opening import IdleIntents
 from tui.widgets.status_line import StatusLine
 
 
@@ -242,6 +244,14 @@ def test_a_narrow_terminal_shows_one_pane_at_a_time_and_a_tiny_one_a_sentence(wo
         await shows(pilot, "4/100")
 
     drive(world.app(), scenario, (80, 24))
+
+
+def test_generated_experiments_are_waited_for(world: World) -> None:
+    async def scenario(pilot: Pilot[None]) -> None:
+        await shows(pilot, "Experiments are generated")
+        assert "No runs yet" not in screen_text(pilot.app.screen)
+
+    drive(PlumblineApp(world.store.path, intents=IdleIntents(world.store.path)), scenario, (80, 24))
 
 
 def test_thousands_of_runs_are_read_to_the_last(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
