@@ -41,11 +41,12 @@ def test_two_databases_never_hold_one_slot_and_the_second_is_told_who_has_it(hou
     (tmp_path / "other").mkdir()
     other = House(tmp_path / "other", house.hostfile)
     try:
-        first = launch(house, nodes=2, slots=2, steps=100)
+        first = launch(house, nodes=2, slots=2, steps=5000)  # until it is stopped, however late the second comes
         house.until_step(first, 1)
         second = launch(other, nodes=1, slots=1)
         other.until(lambda: f": {first}" in str(other.get(second).reason))
-        assert house.ended(first).state is State.SUCCEEDED
+        experiments.set_desired(house.store, first, Desired.STOP_NOW)
+        assert house.ended(first).state is State.STOPPED
         assert other.ended(second).state is State.SUCCEEDED
         began = house.get(first).started_at
         assert began is not None and attempts.list_attempts(other.store, second)[-1].created_at > began
