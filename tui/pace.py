@@ -14,6 +14,8 @@ _REST = 8.0  # times what a read took is waited before the next one, so that rea
 _BYTES_A_SECOND = 1_800  # that go to the terminal because of what was read
 _LONGEST_REST = 1.0  # seconds, for bytes: what a person asked for may have been many
 _LATEST = 4.0  # seconds that the costly parts of a screen may be behind
+_AFTER_KEY = 0.1  # seconds: what a key does is on the screen by then, if nothing is read meanwhile
+_LONGEST_AFTER_KEYS = 1.0  # seconds since the last read, however many keys come
 
 
 class Pace:
@@ -53,7 +55,9 @@ class Pace:
         """Return the seconds that are still to be waited."""
         now = time.monotonic()
         line = min(self._longest_rest, (self._bytes() - self._written) / _BYTES_A_SECOND)
-        return max(self._not_before, self._done_at + line) - now
+        touched = getattr(self._owner.app._driver, "touched_at", 0.0) + _AFTER_KEY
+        keys = min(touched, self._done_at + _LONGEST_AFTER_KEYS)
+        return max(self._not_before, self._done_at + line, keys) - now
 
     def _bytes(self) -> int:
         return _written(self._owner)

@@ -84,23 +84,16 @@ def read(connection: Connection, condition: ColumnElement[bool] | None) -> list[
     ]
 
 
+@lru_cache(maxsize=1)
 def query() -> Select[Any]:
-    attempt = schema.attempts
-    counted = (
-        select(
-            attempt.c.experiment_id,
-            func.max(attempt.c.number).label("attempts"),
-            # SQLite takes the other columns from the row that has the maximum.
-            type_coerce(attempt.c.placement, Text).label("placement"),
-        )
-        .group_by(attempt.c.experiment_id)
-        .subquery()
-    )
+    attempt = schema.attempts.c
+    own = attempt.experiment_id == _table.c.id
+    # Looked up by the key of attempts: to group all of them costs the more, the fewer experiments are asked for.
+    count = select(func.max(attempt.number)).where(own).scalar_subquery()
+    placement = select(type_coerce(attempt.placement, Text)).where(own).order_by(attempt.number.desc()).limit(1)
     columns = [column for column in _table.c if column.name not in _NOT_LISTED]
-    return (
-        select(*columns, counted.c.attempts, counted.c.placement)
-        .outerjoin(counted, counted.c.experiment_id == _table.c.id)
-        .order_by(_table.c.created_at.desc(), _table.c.id.desc())
+    return select(*columns, count.label("attempts"), placement.scalar_subquery().label("placement")).order_by(
+        _table.c.created_at.desc(), _table.c.id.desc()
     )
 
 

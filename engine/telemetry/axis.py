@@ -87,7 +87,7 @@ def in_whole_rows(axis: Axis, rows: float, most: float = 1.3) -> Axis:
     """
     if axis.scale is not Scale.LINEAR or len(axis.ticks) < 2:
         return axis
-    span, best, least = axis.high - axis.low, axis, most
+    span, best, least = axis.high - axis.low, (axis.low, axis.high, 0.0), most
     usual = nice((axis.ticks[1][0] - axis.ticks[0][0]) * (1 - 1e-9))
     for step in (usual, nice(usual * 1.5), nice(usual / 3)):
         each = math.floor(rows * step / span + 1e-9)  # rows between two ticks
@@ -95,10 +95,11 @@ def in_whole_rows(axis: Axis, rows: float, most: float = 1.3) -> Axis:
             continue
         wider = rows * step / each
         bottom, top = (axis.high - wider, axis.high) if axis.high == 0 else (axis.low, axis.low + wider)
-        ticks = _ticks(bottom, top, step)
-        if len(ticks) >= min(3, len(axis.ticks)) and wider / span < least - (0.0 if step == usual else _RATHER_USUAL):
-            best, least = Axis(bottom, top, ticks), wider / span
-    return best
+        count = len(_numbers(bottom, top, step))
+        if count >= min(3, len(axis.ticks)) and wider / span < least - (0.0 if step == usual else _RATHER_USUAL):
+            best, least = (bottom, top, step), wider / span
+    bottom, top, step = best
+    return Axis(bottom, top, _ticks(bottom, top, step)) if step else axis
 
 
 def x_axis(low: float, high: float, ticks: int, *, time: bool = False, whole: bool = False) -> Axis:
@@ -171,11 +172,15 @@ def _stepped(low: float, high: float, end_step: float, tick_step: float, *, time
 
 
 def _ticks(bottom: float, top: float, step: float, *, time: bool = False) -> tuple[tuple[float, str], ...]:
-    numbers = range(math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9) + 1)
-    values = [_multiple(number, step) for number in numbers]
+    values = [_multiple(number, step) for number in _numbers(bottom, top, step)]
     digits = _digits_to_tell_apart(values)
     labels = [_time_label(value, step) if time else short(value, digits) for value in values]
     return tuple(zip(values, labels, strict=True))
+
+
+def _numbers(bottom: float, top: float, step: float) -> range:
+    """Return the multiples of a step that an axis holds."""
+    return range(math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9) + 1)
 
 
 def _multiple(number: int, step: float) -> float:

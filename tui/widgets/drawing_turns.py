@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from textual.timer import Timer
@@ -9,7 +10,8 @@ from textual.widget import Widget
 
 from tui.widgets.chart import Chart
 
-_AT_ONCE = 4  # charts that are drawn in a row
+_WITH_KEY = 0.012  # seconds: charts that are all drawn by then are on the screen with the chosen one
+_IN_A_ROW = 0.01  # seconds that may be drawn before keys are heard again
 _MOMENT = 0.005  # seconds: what else a key changes is on the screen then
 
 
@@ -29,17 +31,21 @@ class DrawingTurns:
         self._undrawn = list(charts)
 
     def chosen_first(self, charts: Sequence[Chart]) -> None:
-        """Draw the one that has the focus at once, the others a moment later: a key shows at once what it did."""
+        """Draw the one that has the focus at once, and the others a moment later, if they take their time."""
         self._undrawn = sorted(charts, key=lambda chart: not chart.has_focus)
-        if self._undrawn:
+        began, count = time.perf_counter(), len(charts)
+        while self._undrawn:
             self._draw(self._undrawn.pop(0))
+            each = (time.perf_counter() - began) / (count - len(self._undrawn))
+            if each * count > _WITH_KEY:
+                break
         if self._others is not None:
             self._others.stop()
-        self._others = self._owner.set_timer(_MOMENT, self._some)
+        self._others = self._owner.set_timer(_MOMENT, self._some) if self._undrawn else None
 
     def _some(self) -> None:
-        for chart in self._undrawn[:_AT_ONCE]:
-            self._draw(chart)
-        del self._undrawn[:_AT_ONCE]
+        end = time.perf_counter() + _IN_A_ROW
+        while self._undrawn and time.perf_counter() < end:
+            self._draw(self._undrawn.pop(0))
         if self._undrawn:
             self._owner.call_after_refresh(self._some)
