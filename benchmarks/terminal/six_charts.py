@@ -55,9 +55,11 @@ async def measure(app: PlumblineApp, results: Path) -> None:
 
 
 async def _painted(screen: RunScreen) -> None:
-    painted = asyncio.Event()
-    screen.call_after_refresh(painted.set)
-    await painted.wait()
+    drawn = False
+    while not drawn:  # some charts are drawn after others were painted
+        drawn, painted = screen._charts.is_drawn, asyncio.Event()
+        screen.call_after_refresh(painted.set)
+        await painted.wait()
     await asyncio.sleep(0.05)  # for the thread that writes to the terminal
 
 

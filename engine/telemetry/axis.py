@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -64,6 +65,7 @@ class Axis:
         return values
 
 
+@lru_cache(maxsize=256)  # charts are drawn again and again, and their ends seldom move
 def y_axis(low: float, high: float, scale: Scale, ticks: int) -> Axis:
     """Return an axis that holds low..high, with about `ticks` labels; a log axis of no positive value is linear."""
     low, high = _bounded(low), _bounded(high)
@@ -74,6 +76,7 @@ def y_axis(low: float, high: float, scale: Scale, ticks: int) -> Axis:
     return _linear_axis(*_widened(low, high), ticks)
 
 
+@lru_cache(maxsize=256)
 def in_whole_rows(axis: Axis, rows: float, most: float = 1.3) -> Axis:
     """Return a linear axis that reaches so much further that its ticks are a whole number of rows apart.
 
@@ -156,8 +159,8 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 def _linear_axis(low: float, high: float, ticks: int) -> Axis:
     end_step = nice((high - low) / max(_END_STEPS, ticks))
-    ends = _stepped(low, high, end_step, end_step)  # what it spans counts for how far apart its ticks are
-    step = nice((ends.high - ends.low) / max(1, ticks))
+    bottom, top = _ends(low, high, end_step)  # what it spans counts for how far apart its ticks are
+    step = nice((top - bottom) / max(1, ticks))
     axis = _stepped(low, high, end_step, step)
     if len(axis.ticks) < 2 <= ticks:  # one label alone tells no scale: the next finer of 1, 2, 5
         axis = _stepped(low, high, end_step, nice(step / 2.5))
@@ -165,10 +168,15 @@ def _linear_axis(low: float, high: float, ticks: int) -> Axis:
 
 
 def _stepped(low: float, high: float, end_step: float, tick_step: float, *, time: bool = False) -> Axis:
-    first = math.floor(low / end_step + 1e-9)
-    last = max(first + 1, math.ceil(high / end_step - 1e-9))
-    bottom, top = _multiple(first, end_step), _multiple(last, end_step)
+    bottom, top = _ends(low, high, end_step)
     return Axis(bottom, top, _ticks(bottom, top, tick_step, time=time))
+
+
+def _ends(low: float, high: float, step: float) -> tuple[float, float]:
+    """Return the multiples of a step that hold low..high, at least one step apart."""
+    first = math.floor(low / step + 1e-9)
+    last = max(first + 1, math.ceil(high / step - 1e-9))
+    return _multiple(first, step), _multiple(last, step)
 
 
 def _ticks(bottom: float, top: float, step: float, *, time: bool = False) -> tuple[tuple[float, str], ...]:

@@ -117,6 +117,11 @@ class ChartGrid(Grid):
         return [child for child in self.children if isinstance(child, Chart)]
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether all charts show the points that there are."""
+        return self._turns.are_over
+
+    @property
     def crossed(self) -> tuple[int, float] | None:
         """The step of the point under the crosshair, and when that was, in seconds since the epoch."""
         at, name = self.view.crosshair, self._longest()

@@ -24,6 +24,11 @@ class DrawingTurns:
         self._undrawn: list[Chart] = []  # that show what is older
         self._others: Timer | None = None
 
+    @property
+    def are_over(self) -> bool:
+        """Whether every chart shows what there is."""
+        return not self._undrawn
+
     def all_of(self, charts: Sequence[Chart]) -> None:
         """Draw these as soon as what else changed is on the screen: that may change them once more."""
         if not self._undrawn:
