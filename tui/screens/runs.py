@@ -291,7 +291,6 @@ class RunsScreen(RunChoices, RunChanges, RunExports):
         if self.is_current:
             self.table.tick(time.time())
             self._tell_standing()
-            self._detail.tell()
             self._look_at_detail()
             if self._tails_behind:
                 self.reload()

@@ -136,7 +136,7 @@ def test_ticks_stand_whole_rows_apart_where_the_axis_is_not_much_longer_for_it(l
     axis = y_axis(low, low + span, scale, max(1, min(5 + rows // 12, rows // 2)))
     wider = in_whole_rows(axis, rows - 0.25)
     assert wider.low <= axis.low and axis.high <= wider.high
-    if wider is not axis:
+    if wider != axis:
         assert wider.high - wider.low <= 1.3 * (axis.high - axis.low) * (1 + 1e-9)
         places = wider.fraction(np.array([value for value, _ in wider.ticks])) * (rows - 0.25)
         gaps = np.diff(places)
