@@ -43,7 +43,8 @@ class Collector:
 
         What there is at the first time, modules above all, is there to stay: later ones do not look at it.
         """
-        now, quiet = self._clock(), self._clock() - self._touched_at()
+        now = self._clock()
+        quiet = now - self._touched_at()
         is_worth_it = self._is_first or _rounds() - self._rounds >= _ROUNDS
         if is_worth_it and (quiet >= _QUIET or now - self._collected_at >= _LONGEST):
             gc.collect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from textual._compositor import Compositor
 from textual.app import App, ComposeResult
 from textual.containers import Container
@@ -112,7 +113,7 @@ def test_what_is_seen_is_what_textual_shows_and_nothing_else_is_made() -> None:
     asyncio.run(run())
 
 
-def test_a_focus_that_goes_to_another_widget_has_no_third_one_made_again() -> None:
+def test_a_focus_that_goes_to_another_widget_has_no_third_one_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Three(WholeScreen[None]):
         def compose(self) -> ComposeResult:
             yield from (Counted(name, id=name) for name in ("first", "second", "third"))
@@ -135,7 +136,7 @@ def test_a_focus_that_goes_to_another_widget_has_no_third_one_made_again() -> No
                 updates += 1
                 return render(simplify)
 
-            app.screen._compositor.render_full_update = counted  # type: ignore[method-assign, assignment]
+            monkeypatch.setattr(app.screen._compositor, "render_full_update", counted)
             assert app.screen.query_one("#first").has_focus
             await pilot.press("tab")
             await pilot.pause()
